@@ -1,0 +1,113 @@
+"""What every connector is: two facts and four verbs.
+
+A connector speaks to one telephone system for one agent. It reconnects nothing, stores nothing, and knows no agent,
+no database and no Django: the session above it does all that.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ..calls.commands import Capability, Command
+from ..calls.events import Call
+from ..calls.notifications import Notification
+from ..calls.numbers import DEFAULT_NUMBER_PLAN, NumberPlan
+
+__all__ = ["Connector", "Credentials"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """How an agent proves who she is. A plain value, never a model; secrets stay out of its repr.
+
+    Args:
+        username: as the telephone system wants it (VoIPstudio: the e-mail address).
+        password: goes with the username.
+        api_key: instead of both.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    api_key: str = field(default="", repr=False)
+
+
+class Connector(ABC):
+    """One agent's line to one telephone system.
+
+    The life of a connector: ``open()``, then one task iterates ``notifications()`` while others ``execute()``
+    commands, then ``close()``. After ConnectionLost the same object may be opened again: it keeps what spares the
+    agent a second log-in (a token), and nothing else.
+
+    Args:
+        credentials: who logs in.
+        options: this connector's own settings (its docstring lists them); unknown keys raise ValueError naming the key.
+        number_plan: how numbers are read and written for this agent.
+    """
+
+    name: ClassVar[str]
+    """The connector's short name, as settings and accounts spell it ("voipstudio")."""
+
+    capabilities: frozenset[Capability]
+    """What this system can do. May shrink while connected (a system that turns out to refuse hold)."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        options: Mapping[str, Any],
+        *,
+        number_plan: NumberPlan = DEFAULT_NUMBER_PLAN,
+    ) -> None:
+        self.credentials = credentials
+        self.options = options
+        self.number_plan = number_plan
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Reach the system and log in, as far as that goes without the agent.
+
+        Where a second factor is needed this returns all the same; ``notifications()`` says TWO_FACTOR_AUTH, and
+        ``execute(TwoFactorCode(...))`` goes on.
+
+        Raises:
+            ConnectionLost: the system cannot be reached, or answers nonsense. Later may help.
+            LoginRefused: the system refuses these credentials. Trying again unchanged cannot help.
+        """
+
+    @abstractmethod
+    def notifications(self) -> AsyncIterator[Notification]:
+        """Everything the system says from ``open()`` on, in order: LOGGED_IN, SUBSCRIBED, a Snapshot, READY, legs ...
+
+        Ends (StopAsyncIteration) after LOGGED_OUT, or after ``close()``.
+
+        Raises:
+            ConnectionLost: the line is gone. ``open()`` again starts everything anew.
+            LoginRefused: refused after ``open()`` (by the SIP server, say).
+        """
+
+    @abstractmethod
+    async def execute(self, command: Command, call: Call | None = None) -> None:
+        """Carry out `command`, which made sense for `call` a moment ago (``calls.commands.refusal`` said so).
+
+        What comes of it is heard through ``notifications()``: a Dial gives DialNotifications (STARTED before the
+        first await, so that INITIAL is instant), a Logout LOGGED_OUT. Returns when the system has taken the command
+        (for a Dial: as soon as STARTED is said; the rest happens in the background).
+
+        Raises:
+            CommandRefused: with the system's own sentence where it gave one.
+            ConnectionLost: the command may or may not have arrived.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of the line without logging the agent out of anything else. Never raises; may be called twice."""
+
+    async def directory(self) -> list[dict[str, str]]:
+        """The colleagues, for transfers: [{"number": "10032", "name": "Bob Agent", "node": "user:10032"}].
+
+        Empty unless Capability.DIRECTORY is there.
+
+        Raises:
+            ConnectionLost, CommandRefused: as for ``execute``.
+        """
+        return []
