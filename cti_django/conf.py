@@ -1,0 +1,181 @@
+"""The project's ``CTI_DJANGO = {...}`` as one frozen ``Settings``. The only module that reads ``django.conf``.
+
+Built when first asked for and again after ``override_settings``. A key that is unknown, misspelt or of the wrong type
+is never ignored: ``get_settings`` raises, and ``manage.py check`` says the same as cti_django.E001.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+__all__ = ["Settings", "get_settings", "problems", "project_setting"]
+
+_VOIPSTUDIO = "cti_django.connectors.voipstudio.connector.VoIPstudioConnector"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting of this app. The keys of ``CTI_DJANGO`` are these names in capitals.
+
+    Args:
+        connector: the name of the connector that new accounts use.
+        connectors: {name: dotted path of a Connector class}; added to the built-in ones.
+        connector_options: {name: {option: value}}; an account's own options come on top.
+        region: ISO 3166 region that numbers without a country code belong to ("GB"); "" if there is none.
+        linger_seconds: how long a session outlives the agent's last page.
+        lease_seconds: how long a process owns a session without renewing the lease.
+        command_seconds: how long a browser waits for the answer to a command.
+        pop_action: what happens when a caller is known: "open" the record, show a "card", or "none".
+        pop_when: and when: at the "ring" or at the "answer".
+        match_seconds: how long a call waits for the match before the browser hears of it unmatched.
+        max_candidates: how many records a match gives at most.
+        recent_seconds: how far back the list of recent calls goes.
+        outbox_size: call events that wait for the database at most, before events of one call are merged.
+        mask_logs: whether numbers and names are masked in the logs.
+        socket_path: the path of the WebSocket.
+    """
+
+    connector: str = "voipstudio"
+    connectors: Mapping[str, str] = field(default_factory=dict)
+    connector_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    region: str = ""
+    linger_seconds: float = 45.0
+    lease_seconds: float = 10.0
+    command_seconds: float = 10.0
+    pop_action: str = "open"
+    pop_when: str = "ring"
+    match_seconds: float = 0.15
+    max_candidates: int = 20
+    recent_seconds: float = 3600.0
+    outbox_size: int = 10_000
+    mask_logs: bool = True
+    socket_path: str = "/ws/cti/"
+
+
+_BUILT_IN = {"voipstudio": _VOIPSTUDIO}
+
+
+def _text(value: Any) -> str | None:
+    return None if isinstance(value, str) else "must be a text"
+
+
+def _one_of(*words: str) -> Callable[[Any], str | None]:
+    return lambda value: None if value in words else "must be one of " + ", ".join(map(repr, words))
+
+
+def _region(value: Any) -> str | None:
+    good = isinstance(value, str) and (not value or (len(value) == 2 and value.isascii() and value.isupper()))
+    return None if good else 'must be an ISO 3166 region in capitals, such as "GB"'
+
+
+def _seconds(value: Any) -> str | None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    return None if good else "must be a number of seconds above 0"
+
+
+def _count(value: Any) -> str | None:
+    good = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return None if good else "must be a whole number above 0"
+
+
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "must be True or False"
+
+
+def _path(value: Any) -> str | None:
+    return None if isinstance(value, str) and value.startswith("/") else 'must be a path that begins with "/"'
+
+
+def _texts(value: Any) -> str | None:
+    good = isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair)
+    return None if good else "must be a dict of texts, {name: dotted path}"
+
+
+def _options(value: Any) -> str | None:
+    good = isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(options, Mapping) for name, options in value.items()
+    )
+    return None if good else "must be a dict of dicts, {connector name: {option: value}}"
+
+
+_RULES: dict[str, Callable[[Any], str | None]] = {
+    "connector": _text,
+    "connectors": _texts,
+    "connector_options": _options,
+    "region": _region,
+    "linger_seconds": _seconds,
+    "lease_seconds": _seconds,
+    "command_seconds": _seconds,
+    "pop_action": _one_of("open", "card", "none"),
+    "pop_when": _one_of("ring", "answer"),
+    "match_seconds": _seconds,
+    "max_candidates": _count,
+    "recent_seconds": _seconds,
+    "outbox_size": _count,
+    "mask_logs": _flag,
+    "socket_path": _path,
+}
+
+_KEYS = {each.name.upper(): each.name for each in fields(Settings)}
+_cached: Settings | None = None
+
+
+def problems() -> list[str]:
+    """What is wrong with the project's ``CTI_DJANGO``, one sentence each; empty if nothing is."""
+    raw = getattr(settings, "CTI_DJANGO", {})
+    if not isinstance(raw, Mapping):
+        return ["CTI_DJANGO must be a dict."]
+    found = []
+    for key, value in raw.items():
+        name = _KEYS.get(key)
+        if name is None:
+            near = get_close_matches(str(key).upper(), _KEYS, n=1)
+            found.append(f"CTI_DJANGO has no key {key!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        elif complaint := _RULES[name](value):
+            found.append(f"CTI_DJANGO[{key!r}] {complaint}, not {value!r}.")
+    if not found:
+        connectors = {**_BUILT_IN, **raw.get("CONNECTORS", {})}
+        named = {"CONNECTOR": [raw.get("CONNECTOR", Settings().connector)]}
+        named["CONNECTOR_OPTIONS"] = list(raw.get("CONNECTOR_OPTIONS", {}))
+        for key, names in named.items():
+            for name in names:
+                if name not in connectors:
+                    near = get_close_matches(name, connectors, n=1)
+                    hint = f" Did you mean {near[0]!r}?" if near else ""
+                    found.append(f"CTI_DJANGO[{key!r}] names the unknown connector {name!r}.{hint}")
+    return found
+
+
+def get_settings() -> Settings:
+    """The settings, built once and again whenever the project's settings change.
+
+    Raises:
+        ImproperlyConfigured: a key is unknown, misspelt or of the wrong type; the text names it and the right one.
+    """
+    global _cached
+    if _cached is None:
+        if found := problems():
+            raise ImproperlyConfigured(" ".join(found))
+        raw = getattr(settings, "CTI_DJANGO", {})
+        values = {_KEYS[key]: value for key, value in raw.items()}
+        values["connectors"] = {**_BUILT_IN, **values.get("connectors", {})}
+        _cached = Settings(**values)
+    return _cached
+
+
+def project_setting(name: str, default: Any = None) -> Any:
+    """One of the project's other settings ("DEBUG"), for those that must look at the project around them."""
+    return getattr(settings, name, default)
+
+
+@receiver(setting_changed, dispatch_uid="cti_django.conf")
+def _forget(*, setting: str, **_kwargs: Any) -> None:
+    global _cached
+    if setting == "CTI_DJANGO":
+        _cached = None
