@@ -48,6 +48,9 @@ class Connector(ABC):
     name: ClassVar[str]
     """The connector's short name, as settings and accounts spell it ("voipstudio")."""
 
+    number_plan_defaults: ClassVar[NumberPlan] = DEFAULT_NUMBER_PLAN
+    """How this kind of system writes numbers; the agent's region is added to it."""
+
     capabilities: frozenset[Capability]
     """What this system can do. May shrink while connected (a system that turns out to refuse hold)."""
 

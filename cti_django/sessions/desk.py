@@ -1,0 +1,240 @@
+"""What one agent's session tells the world: her browser tabs, the call log, the project's signals.
+
+A desk stands in the process that runs the agent's session. It knows her open tabs and which of them is elected to
+ring and pop; it numbers the envelopes; and it adds to a call what only the server knows: who the caller is, what the
+agent may do now, and which page shall open.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from .. import calllog, contacts
+from ..calls.commands import Capability, actions
+from ..calls.events import Call, CallEvent, Event, SessionEvent
+from ..calls.numbers import Party, PartyKind, display
+from ..calls.states import CallState, Direction
+from ..conf import get_settings
+from ..signals import call_event, contact_matched, session_event
+from . import bus
+from .herald import announce
+from .session import AgentSession, SessionState
+
+__all__ = ["Desk", "Tab"]
+
+logger = logging.getLogger(__name__)
+
+MAX_RECENT = 50
+
+
+@dataclass(slots=True)
+class Tab:
+    """One page load of an agent."""
+
+    tab_id: str
+    channel_name: str
+    focused_order: int = 0  # the higher, the later it had the focus
+
+
+@dataclass(slots=True)
+class _Dossier:
+    """What the server knows of one call beyond the board."""
+
+    party: Party
+    match: "contacts.Match | None" = None
+    note: str = ""
+    pop: dict[str, Any] | None = None
+    popped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PopPolicy:
+    """What happens on the agent's screen when somebody calls: `action` open, card or none; `when` ring or answer."""
+
+    action: str = "open"
+    when: str = "ring"
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    """One agent, her tabs and her session, in this process.
+
+    Args:
+        agent_id: the user's primary key.
+        pop_path: gives the path of the page that pops for a call id.
+    """
+
+    agent_id: Any
+    pop_path: Callable[[str], str]
+    fence: int = 0
+    region: str = ""
+    connector: str = ""
+    pop_policy: PopPolicy = field(default_factory=PopPolicy)
+    session: AgentSession | None = None
+    tabs: dict[str, Tab] = field(default_factory=dict)
+    recent: list[dict[str, Any]] = field(default_factory=list)
+    _state: SessionState = field(default_factory=SessionState)
+    _seq: int = 0
+    _focus_count: int = 0
+    _elected: str = ""
+    _dossiers: dict[str, _Dossier] = field(default_factory=dict)
+    _late: set[asyncio.Task[None]] = field(default_factory=set)
+
+    # -- what the session says ----------------------------------------------------------------------------------
+
+    async def tell(self, said: Event | SessionState) -> None:
+        """Pass on one thing that the session said: to the log, to the tabs, to the signal receivers."""
+        match said:
+            case CallEvent():
+                await self._tell_call(said)
+            case SessionEvent():
+                await self._publish({"type": "event", "event": said.to_json()})
+                announce(session_event, agent_id=self.agent_id, event=said)
+            case SessionState():
+                self._state = said
+                await self._publish({"type": "session", "session": said.to_json()})
+
+    async def _tell_call(self, event: CallEvent) -> None:
+        call = event.call
+        if not call.is_own:
+            await self._publish({"type": "event", "event": event.with_extra(**self._facts(call, None)).to_json()})
+            return
+        dossier = await self._dossier(call)
+        if self._pops_now(event, dossier):
+            dossier.popped = True
+            url = self.pop_path(call.call_id)
+            dossier.pop = {"action": self.pop_policy.action if url else "card", "url": url, "tab": self._elected}
+        event = event.with_extra(**self._facts(call, dossier))
+        match = dossier.match
+        calllog.record(self.agent_id, event.with_extra(match_object=_certain(match)), connector=self.connector)
+        await self._publish({"type": "event", "event": event.to_json()})
+        announce(call_event, agent_id=self.agent_id, event=event)
+        if call.state.is_final:
+            self._close_dossier(call, event.to_json()["call"])
+
+    def _pops_now(self, event: CallEvent, dossier: _Dossier) -> bool:
+        call = event.call
+        if call.direction is not Direction.INBOUND or dossier.popped or self.pop_policy.action == "none":
+            return False
+        moment = CallState.RINGING if self.pop_policy.when == "ring" else CallState.CONNECTED
+        return call.state is moment
+
+    def _facts(self, call: Call, dossier: _Dossier | None) -> dict[str, Any]:
+        match = dossier.match if dossier else None
+        facts = {
+            "display": display(call.remote.number, self.region) if call.remote.number else call.remote.number_raw,
+            "actions": actions(call, self._capabilities()),
+            "match": match.kind if match else ("pending" if dossier else ""),
+            "contacts": [candidate.to_json() for candidate in match.candidates] if match else [],
+            "pop": dossier.pop if dossier else None,
+            "note": dossier.note if dossier else "",
+        }
+        if call.remote.kind is PartyKind.WITHHELD:
+            facts["display"] = ""
+        return facts
+
+    def _capabilities(self) -> frozenset[Capability]:
+        return self.session.connector.capabilities if self.session else frozenset()
+
+    # -- who is it ----------------------------------------------------------------------------------------------
+
+    async def _dossier(self, call: Call) -> _Dossier:
+        """What is known of `call`; asks the contacts once, and no longer than the time budget."""
+        dossier = self._dossiers.get(call.call_id)
+        if dossier is not None and dossier.party == call.remote:
+            return dossier
+        if dossier is None:
+            dossier = self._dossiers[call.call_id] = _Dossier(party=call.remote)
+        dossier.party = call.remote
+        look_up = asyncio.ensure_future(contacts.amatch(call.remote, self.agent_id))
+        done, _ = await asyncio.wait({look_up}, timeout=get_settings().match_seconds)
+        if done:
+            self._note_match(call, dossier, look_up)
+        else:
+            late = asyncio.ensure_future(self._fill_in(call.call_id, dossier, look_up))
+            self._late.add(late)
+            late.add_done_callback(self._late.discard)
+        return dossier
+
+    def _note_match(self, call: Call, dossier: _Dossier, look_up: "asyncio.Future[contacts.Match]") -> None:
+        if look_up.exception() is not None:
+            logger.error("Matching a caller failed", exc_info=look_up.exception())
+            return
+        dossier.match = look_up.result()
+        announce(contact_matched, agent_id=self.agent_id, call=call, match=dossier.match)
+
+    async def _fill_in(self, call_id: str, dossier: _Dossier, look_up: "asyncio.Future[contacts.Match]") -> None:
+        """The match came after the browser had to hear of the call: tell it now."""
+        await asyncio.wait({look_up})
+        call = self.session.board.get(call_id) if self.session else None
+        if call is None:
+            return
+        self._note_match(call, dossier, look_up)
+        facts = {**call.to_json(), **self._facts(call, dossier)}
+        event = {"name": "MATCHED", "message": "", "at": datetime.now(UTC).isoformat(), "call": facts}
+        await self._publish({"type": "event", "event": event})
+
+    def note_changed(self, call_id: str, text: str) -> None:
+        """The agent has written a note: further snapshots carry it."""
+        if call_id in self._dossiers:
+            self._dossiers[call_id].note = text
+        for call in self.recent:
+            if call["id"] == call_id:
+                call["note"] = text
+
+    def _close_dossier(self, call: Call, json: dict[str, Any]) -> None:
+        self._dossiers.pop(call.call_id, None)
+        self.recent = [json, *(c for c in self.recent if c["id"] != call.call_id)][:MAX_RECENT]
+
+    # -- the tabs -----------------------------------------------------------------------------------------------
+
+    def sit_down(self, tab: Tab, *, focused: bool) -> None:
+        """A tab has opened. The first one is elected; later ones when they get the focus."""
+        self._focus_count += 1
+        tab.focused_order = self._focus_count if focused else -self._focus_count
+        self.tabs[tab.tab_id] = tab
+
+    def focus(self, tab_id: str) -> None:
+        """A tab has got the focus."""
+        if tab_id in self.tabs:
+            self._focus_count += 1
+            self.tabs[tab_id].focused_order = self._focus_count
+
+    async def elect(self) -> None:
+        """Choose the tab that rings and pops: the one that had the focus last. Tell those for whom that changes."""
+        elected = max(self.tabs.values(), key=lambda tab: tab.focused_order, default=None)
+        before, self._elected = self._elected, elected.tab_id if elected else ""
+        if before == self._elected:
+            return
+        for tab_id in (before, self._elected):
+            if tab_id in self.tabs:
+                message = {"type": "elected", "elected": tab_id == self._elected}
+                await bus.send_to(self.tabs[tab_id].channel_name, message)
+
+    def snapshot(self, tab_id: str) -> dict[str, Any]:
+        """Everything a tab must know when it connects or has missed something."""
+        calls = self.session.board.calls() if self.session else []
+        since = (datetime.now(UTC) - timedelta(seconds=get_settings().recent_seconds)).isoformat()
+        return {
+            "type": "snapshot",
+            "fence": self.fence,
+            "seq": self._seq,
+            "elected": tab_id == self._elected,
+            "session": self._state.to_json(),
+            "calls": [{**call.to_json(), **self._facts(call, self._dossiers.get(call.call_id))} for call in calls],
+            "recent": [call for call in self.recent if (call["endedAt"] or call["startedAt"] or "") >= since],
+        }
+
+    async def _publish(self, message: dict[str, Any]) -> None:
+        self._seq += 1
+        await bus.publish(self.agent_id, {**message, "fence": self.fence, "seq": self._seq})
+
+
+def _certain(match: "contacts.Match | None") -> tuple[int, str] | None:
+    if match is None or match.kind != "one":
+        return None
+    candidate = match.candidates[0]
+    return candidate.content_type_id, candidate.object_id

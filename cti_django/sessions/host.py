@@ -1,0 +1,323 @@
+"""The sessions that this process runs, and the tabs that look at them.
+
+A tab attaches, asks for a session, sends commands, detaches. The session belongs to the agent, not to the tab: all her
+tabs share it, and it lingers for a while after the last one, so that a page load does not log her out.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.db import DatabaseError
+
+from .. import calllog
+from ..calls.commands import Capability, Command, Dial
+from ..calls.numbers import dialable
+from ..conf import get_settings
+from ..connectors.base import Connector, Credentials
+from ..exceptions import CTIError
+from ..models import ConnectorAccount
+from ..signals import pre_dial
+from . import lease
+from .desk import Desk, PopPolicy, Tab
+from .registry import build_connector
+from .session import AgentSession, CommandAnswer, LinkState, SessionState
+from .threads import in_session_thread
+
+__all__ = ["SessionHost", "get_host"]
+
+logger = logging.getLogger(__name__)
+
+CLAIM_SECONDS = 1.0  # between attempts while another process still holds the lease
+NO_ACCOUNT = SessionState(state=LinkState.NONE, code="no_account", message="You have no telephone account yet.")
+
+
+class SessionHost:
+    """All the sessions of one process (one event loop)."""
+
+    def __init__(self, pop_path: Callable[[str], str]) -> None:
+        self.holder = f"{socket.gethostname()[:30]}:{os.getpid()}:{token_hex(4)}"
+        self._pop_path = pop_path
+        self._desks: dict[Any, Desk] = {}
+        self._stories: dict[Any, asyncio.Task[None]] = {}
+        self._lingering: dict[Any, asyncio.TimerHandle] = {}
+        self._chores: set[asyncio.Task[Any]] = set()
+        self._renewal: asyncio.Task[None] | None = None
+
+    # -- tabs ---------------------------------------------------------------------------------------------------
+
+    async def attach(self, agent_id: Any, tab: Tab, *, focused: bool) -> None:
+        """A tab has connected."""
+        desk = self._desks.get(agent_id)
+        if desk is None:
+            desk = self._desks[agent_id] = Desk(agent_id=agent_id, pop_path=self._pop_path)
+        timer = self._lingering.pop(agent_id, None)
+        if timer is not None:
+            timer.cancel()
+        desk.sit_down(tab, focused=focused)
+        await desk.elect()
+
+    async def detach(self, agent_id: Any, tab_id: str) -> None:
+        """A tab has gone. After the last one the session lingers, then it is closed."""
+        desk = self._desks.get(agent_id)
+        if desk is None or desk.tabs.pop(tab_id, None) is None:
+            return
+        await desk.elect()
+        if not desk.tabs:
+            loop = asyncio.get_running_loop()
+            seconds = get_settings().linger_seconds
+            self._lingering[agent_id] = loop.call_later(seconds, self._start_chore, self.close(agent_id))
+
+    async def focus(self, agent_id: Any, tab_id: str) -> None:
+        """A tab has got the focus: it is the one that rings and pops now."""
+        desk = self._desks.get(agent_id)
+        if desk is not None:
+            desk.focus(tab_id)
+            await desk.elect()
+
+    def snapshot(self, agent_id: Any, tab_id: str) -> dict[str, Any] | None:
+        """What a tab must know when it connects, or has missed something; None if it is not attached."""
+        desk = self._desks.get(agent_id)
+        return desk.snapshot(tab_id) if desk is not None else None
+
+    # -- the session --------------------------------------------------------------------------------------------
+
+    async def login(self, agent_id: Any, credentials: Credentials | None = None) -> CommandAnswer:
+        """See to it that the agent has a session: join the one there is, or start one.
+
+        Args:
+            credentials: as typed by the agent; None for her stored account.
+        """
+        desk = self._desks.get(agent_id)
+        if desk is None:
+            return CommandAnswer(ok=False, message="The page is not connected.", code="not_attached")
+        story = self._stories.get(agent_id)
+        if story is not None and not story.done():
+            same = credentials is None or desk.session is None or desk.session.connector.credentials == credentials
+            if same:
+                if desk.session is not None:
+                    desk.session.retry_now()
+                return CommandAnswer(ok=True)
+            await self._stop_story(agent_id)
+        self._stories[agent_id] = asyncio.ensure_future(self._story(desk, credentials))
+        return CommandAnswer(ok=True)
+
+    async def command(self, agent_id: Any, command: Command) -> CommandAnswer:
+        """Carry out one command of an agent on her session."""
+        desk = self._desks.get(agent_id)
+        session = desk.session if desk is not None else None
+        if session is None:
+            return CommandAnswer(
+                ok=False, message="You are not connected to the telephone system.", code="not_connected"
+            )
+        if isinstance(command, Dial):
+            veto = await _veto(agent_id, session, command)
+            if veto:
+                return CommandAnswer(ok=False, message=veto, code="vetoed")
+        return await session.command(command)
+
+    async def directory(self, agent_id: Any) -> CommandAnswer:
+        """The colleagues whom the agent may transfer to: ``data["users"]``."""
+        desk = self._desks.get(agent_id)
+        session = desk.session if desk is not None else None
+        if session is None or Capability.DIRECTORY not in session.connector.capabilities:
+            return CommandAnswer(ok=True, data={"users": []})
+        try:
+            async with asyncio.timeout(get_settings().command_seconds):
+                return CommandAnswer(ok=True, data={"users": await session.connector.directory()})
+        except TimeoutError:
+            return CommandAnswer(ok=False, message="The list of colleagues did not come in time.", code="timed_out")
+        except CTIError as error:
+            return CommandAnswer(ok=False, message=str(error), code=error.code)
+
+    def note_changed(self, agent_id: Any, call_id: str, text: str) -> None:
+        """The agent has saved a note on a call."""
+        desk = self._desks.get(agent_id)
+        if desk is not None:
+            desk.note_changed(call_id, text)
+
+    async def close(self, agent_id: Any) -> None:
+        """End the agent's session here and let go of her lease, unless a tab has come back."""
+        self._lingering.pop(agent_id, None)
+        desk = self._desks.get(agent_id)
+        if desk is None or desk.tabs:
+            return
+        del self._desks[agent_id]
+        await self._stop_story(agent_id)
+
+    async def shut_down(self) -> None:
+        """End all sessions, hand back all leases, and write what the log still holds."""
+        for timer in self._lingering.values():
+            timer.cancel()
+        for agent_id in list(self._stories):
+            await self._stop_story(agent_id)
+        if self._renewal is not None:
+            self._renewal.cancel()
+        await calllog.aflush(get_settings().lease_seconds)
+
+    # -- the life of one session --------------------------------------------------------------------------------
+
+    async def _story(self, desk: Desk, credentials: Credentials | None) -> None:
+        """Claim, build, run, release: one session from its beginning to its end."""
+        agent_id = desk.agent_id
+        try:
+            desk.fence = await self._claim(desk)
+            account = await in_session_thread(_load_account, agent_id)
+            connector = self._connector(desk, account, credentials)
+            if connector is None:
+                await desk.tell(NO_ACCOUNT)
+                return
+            session = AgentSession(
+                connector,
+                desk.tell,
+                number=account.number if account else "",
+                command_seconds=get_settings().command_seconds,
+            )
+            calls, desk.recent = await in_session_thread(_history, agent_id)
+            session.board.restore(calls)
+            desk.session = session
+            await session.run()
+        except asyncio.CancelledError:
+            raise
+        except (CTIError, ImproperlyConfigured, ValueError) as error:
+            logger.error("The session of agent %s cannot start: %s", agent_id, error)
+            shown = str(error) if isinstance(error, CTIError) else "Your telephone account is not configured correctly."
+            await desk.tell(SessionState(state=LinkState.REFUSED, message=shown, code="misconfigured"))
+        except Exception:
+            logger.exception("The session of agent %s failed", agent_id)
+            sentence = "The telephone session failed unexpectedly."
+            await desk.tell(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
+        finally:
+            with contextlib.suppress(DatabaseError):
+                await asyncio.shield(in_session_thread(lease.release, self.holder, agent_id))
+
+    def _connector(
+        self, desk: Desk, account: ConnectorAccount | None, credentials: Credentials | None
+    ) -> Connector | None:
+        settings = get_settings()
+        if account is not None and not account.is_active:
+            return None
+        if account is None and credentials is None:
+            return None
+        desk.connector = account.connector if account else settings.connector
+        desk.region = (account.region if account else "") or settings.region
+        desk.pop_policy = PopPolicy(
+            action=(account.pop_action if account else "") or settings.pop_action,
+            when=(account.pop_when if account else "") or settings.pop_when,
+        )
+        if credentials is None and account is not None:
+            credentials = account.credentials()
+        return build_connector(
+            desk.connector, credentials or Credentials(), account.options if account else None, desk.region
+        )
+
+    async def _claim(self, desk: Desk) -> int:
+        """Wait until this process holds the agent's lease; the fence."""
+        if self._renewal is None:
+            # Not every server tells its application that it ends; whoever comes next should not have to wait.
+            atexit.register(self._release_at_exit)
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.ensure_future(self._renew_leases())
+        while True:
+            try:
+                fence = await in_session_thread(lease.claim, desk.agent_id, self.holder, get_settings().lease_seconds)
+            except DatabaseError:
+                logger.exception("The lease of agent %s could not be claimed; trying again", desk.agent_id)
+                fence = None
+            if fence is not None:
+                return fence
+            waiting = SessionState(
+                state=LinkState.CONNECTING, message="Your session is being taken over.", code="taking_over"
+            )
+            await desk.tell(waiting)
+            await asyncio.sleep(CLAIM_SECONDS)
+
+    def _release_at_exit(self) -> None:
+        with contextlib.suppress(Exception):
+            calllog.flush(2.0)
+            lease.release(self.holder)
+
+    async def _renew_leases(self) -> None:
+        """Renew all leases of this process, three times in the life of one; stop the sessions whose lease is lost."""
+        while True:
+            seconds = get_settings().lease_seconds
+            await asyncio.sleep(seconds / 3)
+            running = {agent_id for agent_id, story in self._stories.items() if not story.done()}
+            if not running:
+                continue
+            try:
+                if await in_session_thread(lease.renew, self.holder, seconds) < len(running):
+                    held = await in_session_thread(lease.held_by, self.holder)
+                    for agent_id in running - held:
+                        await self._lose(agent_id)
+            except DatabaseError:
+                # Nobody else can claim without the database either; the calls go on.
+                logger.warning("The session leases could not be renewed; trying again", exc_info=True)
+
+    async def _lose(self, agent_id: Any) -> None:
+        desk = self._desks.get(agent_id)
+        if desk is None or desk.session is None:
+            return  # still claiming
+        logger.warning("The session of agent %s is run by another process now", agent_id)
+        await self._stop_story(agent_id)
+
+    async def _stop_story(self, agent_id: Any) -> None:
+        story = self._stories.pop(agent_id, None)
+        desk = self._desks.get(agent_id)
+        if story is not None:
+            story.cancel()
+            await asyncio.wait({story})
+        if desk is not None:
+            desk.session = None
+
+    def _start_chore(self, chore: Any) -> None:
+        task = asyncio.ensure_future(chore)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+
+def _load_account(agent_id: Any) -> ConnectorAccount | None:
+    return ConnectorAccount.objects.filter(user_id=agent_id).first()
+
+
+def _history(agent_id: Any) -> tuple[list[Any], list[dict[str, Any]]]:
+    return calllog.open_calls(agent_id), calllog.recent_calls(agent_id, get_settings().recent_seconds)
+
+
+async def _veto(agent_id: Any, session: AgentSession, command: Dial) -> str:
+    """Why the project's own receivers of ``pre_dial`` do not want this call; "" if nobody minds."""
+    if not pre_dial.receivers:
+        return ""
+    try:
+        party = dialable(command.number, session.connector.number_plan)
+        said = await sync_to_async(pre_dial.send, thread_sensitive=False)(sender=None, agent_id=agent_id, party=party)
+    except PermissionDenied as denied:
+        return str(denied) or "This call is not allowed."
+    except CTIError:
+        return ""  # the session says what is wrong with the number
+    except Exception:
+        # Fail closed: a policy that cannot be asked has not agreed.
+        logger.exception("A receiver of pre_dial failed")
+        return "Whether this call is allowed could not be found out."
+    return next((text for _, text in said if isinstance(text, str) and text), "")
+
+
+_hosts: "WeakKeyDictionary[asyncio.AbstractEventLoop, SessionHost]" = WeakKeyDictionary()
+
+
+def get_host(pop_path: Callable[[str], str]) -> SessionHost:
+    """The host of this process (of the running event loop), made at the first call."""
+    loop = asyncio.get_running_loop()
+    host = _hosts.get(loop)
+    if host is None:
+        host = _hosts[loop] = SessionHost(pop_path)
+    return host
