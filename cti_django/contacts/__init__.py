@@ -1,0 +1,49 @@
+"""The CRM's records behind the telephone numbers: register models, keep their numbers indexed, match a caller.
+
+A CRM writes, in the ``cti.py`` of its app::
+
+    from cti_django import contacts
+    from .models import Person
+
+    contacts.register(Person, ["phone", "mobile"], related=["numbers__value"], detail="company_name")
+"""
+
+from . import receivers  # noqa: F401  keeps the index from now on
+from .matching import (
+    Candidate,
+    CreationLink,
+    Match,
+    MatchKind,
+    amatch,
+    aremember,
+    creation_links,
+    match,
+    remember,
+)
+from .number_index import index
+from .pool import close_pool
+from .rights import AgentRights, arefresh_rights, forget_rights, rights_of
+from .sources import Source, register, registered, source_for, unregister
+
+__all__ = [
+    "AgentRights",
+    "Candidate",
+    "CreationLink",
+    "Match",
+    "MatchKind",
+    "Source",
+    "amatch",
+    "arefresh_rights",
+    "aremember",
+    "close_pool",
+    "creation_links",
+    "forget_rights",
+    "index",
+    "match",
+    "register",
+    "registered",
+    "remember",
+    "rights_of",
+    "source_for",
+    "unregister",
+]

@@ -1,0 +1,295 @@
+"""Who calls: from a party to the records of the CRM that this agent may see.
+
+One indexed question to the database, which answers with all that a call bar shows: labels and URLs stand in the
+index, so no record is loaded. Only a source with its own ``get_queryset`` costs one more.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
+from django.db.models import Exists, Model, OuterRef
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+
+from ..calls.numbers import Party, PartyKind
+from ..conf import get_settings
+from ..models import ContactNumber, RememberedChoice
+from .number_index import content_type_id
+from .pool import in_pool
+from .rights import AgentRights, rights_of
+from .sources import Source, registered, source_for
+
+__all__ = [
+    "Candidate",
+    "CreationLink",
+    "Match",
+    "MatchKind",
+    "amatch",
+    "aremember",
+    "creation_links",
+    "match",
+    "remember",
+]
+
+logger = logging.getLogger("cti_django.contacts")
+
+MatchKind = Literal["one", "several", "none", "withheld", "internal", "forbidden"]
+
+_ROWS_PER_CANDIDATE = 10
+"""A number with very many records is cut off in the database; forbidden and repeated rows must not use up the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A record that a call may be about.
+
+    Args:
+        label: what the record is called.
+        detail: what stands below it, "" if nothing.
+        url: its page in the CRM, "" if it has none.
+        admin_url: its change page in the admin, "" if it has none.
+        model: "crm.person".
+        content_type_id: with `object_id`, the record itself.
+        object_id: the primary key, as text.
+    """
+
+    label: str
+    detail: str
+    url: str
+    admin_url: str
+    model: str
+    content_type_id: int
+    object_id: str
+
+    def to_json(self) -> dict[str, str]:
+        """What a browser hears of it."""
+        return {
+            "label": self.label,
+            "detail": self.detail,
+            "url": self.url,
+            "adminUrl": self.admin_url,
+            "model": self.model,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """What came of a match.
+
+    Args:
+        kind: "one": the first candidate is the one (others may follow: the agent chose among them before);
+            "several": the agent must choose; "none"; "withheld": the caller does not tell the number;
+            "internal": an extension, with the records that have it; "forbidden": known, but the agent may see
+            none of the records, and learns nothing of them.
+        candidates: the best first, at most the setting MAX_CANDIDATES.
+        failed: the database could not be asked, so that "none" means nothing.
+    """
+
+    kind: MatchKind
+    candidates: tuple[Candidate, ...] = ()
+    failed: bool = False
+
+    @property
+    def certain(self) -> tuple[int, str] | None:
+        """(content type id, object id) of the record that the call is about, if that is certain."""
+        if self.kind != "one":
+            return None
+        return self.candidates[0].content_type_id, self.candidates[0].object_id
+
+    def to_json(self) -> dict[str, Any]:
+        """``match`` and ``contacts``, as the call object of the socket carries them."""
+        return {"match": self.kind, "contacts": [candidate.to_json() for candidate in self.candidates]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreationLink:
+    """A page that creates a record for an unknown caller: the record's kind in words, "crm.person", and the URL."""
+
+    label: str
+    model: str
+    url: str
+
+
+def match(party: Party, agent_id: Any, rights: AgentRights | None = None) -> Match:
+    """The records that `party` may be, best first, as far as the agent may see them. Never raises.
+
+    Args:
+        party: the other side of a call.
+        agent_id: the user's primary key; what she chose before stands first.
+        rights: hers, if they are at hand; else they are looked up and remembered for a while.
+    """
+    early = _without_asking(party)
+    return early if early is not None else _match(party, agent_id, rights)
+
+
+async def amatch(party: Party, agent_id: Any, rights: AgentRights | None = None) -> Match:
+    """``match``, on the match's own threads. The caller sets the time limit."""
+    early = _without_asking(party)
+    return early if early is not None else await in_pool(_match, party, agent_id, rights)
+
+
+def remember(agent_id: Any, number: str, obj: Model) -> None:
+    """The agent chose `obj` for `number` (E.164 or extension): from now on that is the match.
+
+    Raises:
+        ValueError: `obj` is no record of a registered source.
+    """
+    source = source_for(type(obj))
+    if source is None:
+        raise ValueError(f"{obj._meta.label} is not registered as a contact source.")
+    alias = router.db_for_write(RememberedChoice)
+    RememberedChoice.objects.using(alias).update_or_create(
+        agent_id=agent_id,
+        number=number,
+        defaults={
+            "content_type_id": content_type_id(source.model, alias),
+            "object_id": str(obj.pk),
+            "at": timezone.now(),
+        },
+    )
+
+
+async def aremember(agent_id: Any, number: str, obj: Model) -> None:
+    """``remember``, on the match's own threads."""
+    await in_pool(remember, agent_id, number, obj)
+
+
+def creation_links(number: str, rights: AgentRights) -> tuple[CreationLink, ...]:
+    """The pages where this agent may create a record for `number` (E.164, an extension, or "")."""
+    return tuple(
+        CreationLink(
+            label=str(source.model._meta.verbose_name), model=source.model_label, url=source.create_url(number)
+        )
+        for source in registered()
+        if source.create_url is not None and rights.may_add(source.model)
+    )
+
+
+def _without_asking(party: Party) -> Match | None:
+    if party.kind in (PartyKind.WITHHELD, PartyKind.UNAVAILABLE):
+        return Match(kind="withheld")
+    if not (party.number or party.extension):
+        return Match(kind="none")
+    return None
+
+
+def _match(party: Party, agent_id: Any, rights: AgentRights | None) -> Match:
+    alias = router.db_for_read(ContactNumber)
+    for is_last_try in (False, True):
+        try:
+            rows = _ask(alias, party, agent_id)
+            visible, hidden = _visible(rows, alias, rights or rights_of(agent_id)) if rows else ([], False)
+            return _judge(party, visible, hidden)
+        except (OperationalError, InterfaceError):
+            # Most often the server has closed an idle connection: a new one will do, unless a caller's
+            # transaction lives on the old one.
+            if is_last_try or connections[alias].in_atomic_block:
+                logger.exception("The match could not ask the database.")
+                break
+            connections[alias].close()
+        except DatabaseError:
+            logger.exception("The match could not ask the database.")
+            break
+        except Exception:
+            logger.exception("A contact source failed in the match.")
+            break
+    return Match(kind="none", failed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    content_type_id: int
+    object_id: str
+    label: str
+    detail: str
+    url: str
+    is_primary: bool
+    is_remembered: bool
+
+
+def _ask(alias: str, party: Party, agent_id: Any) -> list[_Row]:
+    """The one question of the ring path."""
+    number = party.number or party.extension
+    remembered = RememberedChoice.objects.filter(
+        agent_id=agent_id, number=number, content_type=OuterRef("content_type_id"), object_id=OuterRef("object_id")
+    )
+    rows = ContactNumber.objects.using(alias).filter(number=party.number)
+    if not party.number:
+        rows = rows.filter(extension=party.extension)
+    return [
+        _Row(*values)
+        for values in rows.annotate(is_remembered=Exists(remembered))
+        .order_by("-is_remembered", "-is_primary", "pk")
+        .values_list("content_type_id", "object_id", "label", "detail", "url", "is_primary", "is_remembered")[
+            : get_settings().max_candidates * _ROWS_PER_CANDIDATE
+        ]
+    ]
+
+
+def _visible(rows: Iterable[_Row], alias: str, rights: AgentRights) -> tuple[list[tuple[Source, _Row]], bool]:
+    """The rows that the agent may see, one for each record; and whether there are others."""
+    sources = {content_type_id(source.model, alias): source for source in registered()}
+    records = {
+        (row.content_type_id, row.object_id): row for row in reversed(list(rows)) if row.content_type_id in sources
+    }
+    allowed: dict[int, set[str] | None] = {}
+    for type_id in {type_id for type_id, _ in records}:
+        source = sources[type_id]
+        ids = [object_id for each, object_id in records if each == type_id]
+        allowed[type_id] = _allowed(source, ids, rights)
+    seen = []
+    for (type_id, object_id), row in reversed(records.items()):
+        ids = allowed[type_id]
+        if ids is None or object_id in ids:
+            seen.append((sources[type_id], row))
+    return seen, len(seen) < len(records)
+
+
+def _allowed(source: Source, object_ids: list[str], rights: AgentRights) -> set[str] | None:
+    """Those of the records that the agent may see; None for all of them."""
+    if not rights.may_view(source.model):
+        return set()
+    if source.get_queryset is None:
+        return None
+    queryset = source.get_queryset(rights.user)
+    if queryset is None:
+        return set()
+    key = source.model._meta.pk
+    keys = [key.to_python(object_id) for object_id in object_ids]
+    return {str(pk) for pk in queryset.filter(pk__in=keys).values_list("pk", flat=True)}
+
+
+def _judge(party: Party, visible: list[tuple[Source, _Row]], hidden: bool) -> Match:
+    ranked = sorted(visible, key=lambda pair: (not pair[1].is_remembered, not pair[1].is_primary, -pair[0].priority))
+    candidates = tuple(_candidate(source, row) for source, row in ranked[: get_settings().max_candidates])
+    if party.kind is PartyKind.EXTENSION:
+        return Match(kind="internal", candidates=candidates)
+    if not candidates:
+        return Match(kind="forbidden" if hidden else "none")
+    if len(candidates) == 1 or ranked[0][1].is_remembered:
+        return Match(kind="one", candidates=candidates)
+    return Match(kind="several", candidates=candidates)
+
+
+def _candidate(source: Source, row: _Row) -> Candidate:
+    return Candidate(
+        label=row.label,
+        detail=row.detail,
+        url=source.url_of(row.object_id, row.url),
+        admin_url=_admin_url(source.model, row.object_id),
+        model=source.model_label,
+        content_type_id=row.content_type_id,
+        object_id=row.object_id,
+    )
+
+
+def _admin_url(model: type[Model], object_id: str) -> str:
+    from django.contrib.admin.utils import quote  # a project may do without the admin
+
+    try:
+        return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[quote(object_id)])
+    except NoReverseMatch:
+        return ""
