@@ -49,7 +49,9 @@ _KEYS = {spelling: key for key, spelling in _SPELLINGS.items()} | {key: key for 
 _NAME_RE = re.compile(WORD)
 _NUMBER_RE = re.compile(r"[0-9]++")
 # RFC 3261 25.1 lets a quoted-pair, and nothing else, carry a control character; CR and LF not even there.
-_UNSAFE_VALUE_RE = re.compile(r"[\r\n\ud800-\udfff]|(?<!\\)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SAFE_VALUE_RE = re.compile(
+    r"(?:[^\\\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]++|\\(?:[^\r\n\ud800-\udfff]|\Z))*+",
+)
 
 
 def _key(name: str) -> str:
@@ -97,7 +99,7 @@ class Headers:
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of a single-valued header; of one that stands there several times, the first line."""
-        field = self._fields.get(name.lower()) or self._fields.get(_key(name))
+        field = self._fields.get(_key(name))
         return field[1][0] if field else default
 
     def __getitem__(self, name: str) -> str:
@@ -142,7 +144,7 @@ class Headers:
         """
         if not _NAME_RE.fullmatch(name):
             raise SIPMessageError("The name of a header is malformed.")
-        if _UNSAFE_VALUE_RE.search(value):
+        if not _SAFE_VALUE_RE.fullmatch(value):
             raise SIPMessageError("The value of a header holds a line break or a control character.")
         self._append(_key(name), name, value)
 

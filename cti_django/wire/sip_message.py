@@ -74,7 +74,7 @@ _CALL_ID_RE = re.compile(r"[!-~]++")
 _FOLD_RE = re.compile(r"\r\n[ \t]++")
 _LEADING_LINES_RE = re.compile(rb"(?:\r\n)*+")
 _CONTROLS = bytes(sorted({*range(0x20), 0x7F} - {0x09, 0x0A, 0x0D}))
-_BARE_CONTROL_RE = re.compile(r"(?<!\\)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_QUOTED_PAIR_RE = re.compile(rb"\\[^\r\n]")
 
 
 def _encode(start_line: str, headers: Headers, body: bytes) -> bytes:
@@ -125,13 +125,15 @@ class SIPRequest(_Message):
         method: case-sensitive, "SUBSCRIBE".
         uri: the Request-URI as it is written, of any scheme.
         headers: see Headers.
-        body: as many bytes as you like. Not in the repr, like the values of the headers.
+        body: any bytes.
+
+    The repr shows neither numbers nor names: it has the names of the headers, but no values.
 
     Source: RFC 3261 7.1.
     """
 
     method: str
-    uri: str
+    uri: str = field(repr=False)
     headers: Headers = field(default_factory=Headers)
     body: bytes = field(default=b"", repr=False)
 
@@ -233,6 +235,10 @@ def parse_message(data: bytes, *, max_bytes: int = MAX_BYTES) -> SIPMessage:
     return message
 
 
+def _has_controls(data: bytes) -> bool:
+    return len(data.translate(None, _CONTROLS)) != len(data)
+
+
 def _read_lines(head: bytes) -> tuple[str, list[str]]:
     try:
         text = head.decode()
@@ -241,7 +247,7 @@ def _read_lines(head: bytes) -> tuple[str, list[str]]:
     breaks = text.count("\r\n")
     if breaks != text.count("\r") or breaks != text.count("\n"):
         raise SIPMessageError("The headers hold a CR or LF that ends no line.")
-    if len(head.translate(None, _CONTROLS)) != len(head) and _BARE_CONTROL_RE.search(text):
+    if _has_controls(head) and _has_controls(_QUOTED_PAIR_RE.sub(b"", head)):
         raise SIPMessageError("The headers hold a control character.")
     start_line, _, rest = text.partition("\r\n")
     if rest.startswith((" ", "\t")):
@@ -269,7 +275,7 @@ def _check_mandatory(message: SIPMessage) -> None:
     if isinstance(message, SIPRequest):
         if message.method != cseq.method:
             raise SIPMessageError("The CSeq is of another method than the request.")
-        if message.uri[:4].lower() in ("sip:", "sips") and parse_uri(message.uri).headers:
+        if message.uri.partition(":")[0].lower() in ("sip", "sips") and parse_uri(message.uri).headers:
             raise SIPMessageError("The Request-URI carries headers.")
 
 
