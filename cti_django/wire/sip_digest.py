@@ -187,8 +187,8 @@ class Credentials:
 
     def __str__(self) -> str:
         parts = [
-            f'Digest username={quote_string(self.username)}, realm="{self.realm}", nonce="{self.nonce}", uri="{self.uri}"',
-            f'response="{self.response}", algorithm={self.algorithm}',
+            f'Digest username={quote_string(self.username)}, realm="{self.realm}", nonce="{self.nonce}"',
+            f'uri="{self.uri}", response="{self.response}", algorithm={self.algorithm}',
         ]
         if self.qop:
             parts.append(f'qop={self.qop}, nc={self.nc}, cnonce="{self.cnonce}"')
