@@ -4,7 +4,7 @@ The demo runs on SQLite and in one process. Environment variables choose otherwi
 
     DATABASE_URL    postgresql://user:password@host:5432/name   or   sqlite:///path/to/file
     REDIS_URL       redis://host:6379/0 : the channel layer for several processes (needs cti-django[redis])
-    SECRET_KEY, DEBUG=0, ALLOWED_HOSTS=crm.example.com          for anything but a demo
+    SECRET_KEY, SALT_KEY, DEBUG=0, ALLOWED_HOSTS=crm.example.com      for anything but a demo
     SANDBOX_PORT    where the sandbox telephone system listens (9000)
 """
 
@@ -18,6 +18,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 DEBUG = os.environ.get("DEBUG", "1") == "1"
 SECRET_KEY = os.environ.get("SECRET_KEY", "demo-only-not-a-secret" if DEBUG else "")
+# CTI: together with SECRET_KEY it encrypts the agents' telephone passwords in the database.
+SALT_KEY = os.environ.get("SALT_KEY", "demo-only-not-a-secret" if DEBUG else "")
 ALLOWED_HOSTS = [host for host in os.environ.get("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",") if host]
 
 INSTALLED_APPS = [

@@ -6,6 +6,8 @@ from django.forms import BaseInlineFormSet
 from django.http import HttpResponse
 from django.views.generic import CreateView, DetailView, ListView, TemplateView, UpdateView
 
+from cti_django.models import CallRecord
+
 from .forms import CompanyForm, ContactForm, ContactPhoneFormSet, DealForm
 from .models import Company, Contact, Deal
 
@@ -58,6 +60,8 @@ class DashboardView(LoginRequiredMixin, TemplateView):
             totals=deals.aggregate(count=Count("pk"), value=Sum("value")),
             contact_count=Contact.objects.count(),
             company_count=Company.objects.count(),
+            # CTI: the call log is a model as any other.
+            calls=CallRecord.objects.filter(agent=self.request.user).prefetch_related("contact")[:6],
             newest=Contact.objects.select_related("company").order_by("-created_at", "-pk")[:6],
             **kwargs,
         )
