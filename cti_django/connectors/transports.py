@@ -242,10 +242,10 @@ def _told_plainly(host: str) -> Iterator[None]:
         raise ConnectionLost(f"{host} does not speak TLS as it should.", code="certificate") from None
     except aiohttp.WSServerHandshakeError as error:
         raise ConnectionLost(f"{host} did not open the telephone line (HTTP status {error.status}).") from None
+    except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError):
+        raise ConnectionLost(f"{host} cannot be reached.") from None
     except TimeoutError:
         raise ConnectionLost(f"{host} did not answer in time.", code="timed_out") from None
-    except aiohttp.ClientConnectorError:
-        raise ConnectionLost(f"{host} cannot be reached.") from None
     except (aiohttp.ClientError, aiohttp.InvalidURL, OSError):
         raise ConnectionLost(f"The line to {host} was lost.") from None
     except ValueError as error:

@@ -9,6 +9,9 @@ A request is written by a ``*_request`` function, its answer is read by the ``re
     users_request            read_users       tuple of User, or Refusal
     all the others           read_done        Done or Refusal
 
+Every reader raises RESTError for what is no answer of this API: an HTML page with status 200, an empty body, a body
+without a token, a wrong type, a status that is none of 2xx, 4xx and 5xx.
+
 Source: VoIPstudio's API documentation ("API: calls", "Integrations - CTI Connector").
 """
 
@@ -45,7 +48,6 @@ __all__ = [
     "read_me",
     "read_placed",
     "read_users",
-    "resume_request",
     "transfer_request",
     "two_factor_request",
     "users_request",
@@ -193,14 +195,9 @@ def answer_call_request(token: str, call_id: str) -> Request:
     return _request("PATCH", _call_path(call_id), token, {"state": "CONNECTED"})
 
 
-def hold_request(token: str, call_id: str) -> Request:
-    """PATCH /calls/{id}: put the call on hold. The service documents no such thing; it may refuse."""
-    return _request("PATCH", _call_path(call_id), token, {"state": "ON_HOLD"})
-
-
-def resume_request(token: str, call_id: str) -> Request:
-    """PATCH /calls/{id}: take the call off hold; undocumented like ``hold_request``."""
-    return _request("PATCH", _call_path(call_id), token, {"state": "CONNECTED"})
+def hold_request(token: str, call_id: str, *, on: bool) -> Request:
+    """PATCH /calls/{id}: put the call on hold, or take it off. No page documents this; the service may refuse."""
+    return _request("PATCH", _call_path(call_id), token, {"state": "ON_HOLD" if on else "CONNECTED"})
 
 
 def transfer_request(token: str, call_id: str, digits: str) -> Request:
@@ -258,11 +255,7 @@ def _call_path(call_id: str) -> str:
 
 
 def read_login(status: int, content_type: str, body: bytes) -> LoggedIn | TwoFactorAsked | Refusal:
-    """Read the answer to a log-in.
-
-    Raises:
-        RESTError: it is not an answer of this API.
-    """
+    """Read the answer to a log-in."""
     answer = _read(status, content_type, body)
     if isinstance(answer, Refusal):
         return answer
@@ -275,11 +268,7 @@ def read_login(status: int, content_type: str, body: bytes) -> LoggedIn | TwoFac
 
 
 def read_me(status: int, content_type: str, body: bytes) -> Me | Refusal:
-    """Read the answer to GET /me.
-
-    Raises:
-        RESTError: it is not an answer of this API.
-    """
+    """Read the answer to GET /me."""
     answer = _read(status, content_type, body)
     if isinstance(answer, Refusal):
         return answer
@@ -294,26 +283,16 @@ def read_me(status: int, content_type: str, body: bytes) -> Me | Refusal:
 
 
 def read_placed(status: int, content_type: str, body: bytes) -> Placed | Refusal:
-    """Read the answer to POST /calls.
-
-    Raises:
-        RESTError: it is not an answer of this API.
-    """
+    """Read the answer to POST /calls."""
     answer = _read(status, content_type, body, may_be_empty=True)
     if isinstance(answer, Refusal):
         return answer
     data = _unwrapped(answer)
-    call_id = data.get("id", data.get("call_id"))
-    text = str(call_id) if isinstance(call_id, (int, str)) and not isinstance(call_id, bool) else ""
-    return Placed(text if _ID.fullmatch(text) else "")
+    return Placed(_id_text(data.get("id", data.get("call_id"))))
 
 
 def read_users(status: int, content_type: str, body: bytes) -> tuple[User, ...] | Refusal:
-    """Read the answer to GET /users. Entries without an id are passed over.
-
-    Raises:
-        RESTError: it is not an answer of this API.
-    """
+    """Read the answer to GET /users. Entries without an id are passed over."""
     answer = _read(status, content_type, body)
     if isinstance(answer, Refusal):
         return answer
@@ -328,11 +307,7 @@ def read_users(status: int, content_type: str, body: bytes) -> tuple[User, ...] 
 
 
 def read_done(status: int, content_type: str, body: bytes) -> Done | Refusal:
-    """Read an answer that matters only as yes or no.
-
-    Raises:
-        RESTError: it is not an answer of this API (an HTML page with status 200, say).
-    """
+    """Read an answer that matters only as yes or no."""
     answer = _read(status, content_type, body, may_be_empty=True)
     return answer if isinstance(answer, Refusal) else Done()
 

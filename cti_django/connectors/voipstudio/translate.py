@@ -1,17 +1,17 @@
 """From a dialog-info document to notifications: tables, and nothing that remembers.
 
-    state of the dialog       state of the leg
-    trying, proceeding        None (it exists, there is nothing to show)
-    early                     RINGING
-    confirmed                 CONNECTED; ON_HOLD while the local target says +sip.rendering=no
-    terminated                HANGUP, whatever the parameters say
+state of the dialog       state of the leg
+trying, proceeding        None (it exists, there is nothing to show)
+early                     RINGING
+confirmed                 CONNECTED; ON_HOLD while the local target says +sip.rendering=no
+terminated                HANGUP, whatever the parameters say
 """
 
 import re
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
-from ...calls.notifications import LegNotification, Notification, Snapshot
+from ...calls.notifications import LegNotification, Snapshot
 from ...calls.numbers import NumberPlan, Party, classify
 from ...calls.states import CallState, Direction, EndReason
 from ...wire.dialog_info import DialogElement, DialogInfo, Participant
@@ -40,7 +40,7 @@ _CALL_NUMBER = re.compile(r"[0-9]+(?=-)")
 _TIMESTAMP = re.compile(r"[0-9]{1,10}")
 
 
-def translate(info: DialogInfo, node: str, plan: NumberPlan) -> list[Notification]:
+def translate(info: DialogInfo, node: str, plan: NumberPlan) -> list[Snapshot | LegNotification]:
     """What `info` says about `node` ("" for the agent's own): a Snapshot if it is full, else one leg per dialog."""
     legs = tuple(_leg(dialog, node, plan) for dialog in info.dialogs)
     return [Snapshot(node=node, legs=legs)] if info.is_full else list(legs)
