@@ -21,6 +21,7 @@ from django.db import DatabaseError
 
 from .. import calllog
 from ..calls.commands import Capability, Command, Dial
+from ..calls.events import Call
 from ..calls.numbers import dialable
 from ..conf import get_settings
 from ..connectors.base import Connector, Credentials
@@ -38,6 +39,12 @@ __all__ = ["SessionHost", "get_host"]
 logger = logging.getLogger(__name__)
 
 CLAIM_SECONDS = 1.0  # between attempts while another process still holds the lease
+TAKING_OVER = SessionState(
+    state=LinkState.CONNECTING, code="taking_over", message="Your session is being taken over from another server."
+)
+WAITING_FOR_DATABASE = SessionState(
+    state=LinkState.CONNECTING, code="no_database", message="The database cannot be reached. It is tried again."
+)
 NO_ACCOUNT = SessionState(state=LinkState.NONE, code="no_account", message="You have no telephone account yet.")
 
 
@@ -75,7 +82,7 @@ class SessionHost:
         if not desk.tabs:
             loop = asyncio.get_running_loop()
             seconds = get_settings().linger_seconds
-            self._lingering[agent_id] = loop.call_later(seconds, self._start_chore, self.close(agent_id))
+            self._lingering[agent_id] = loop.call_later(seconds, self._stop_lingering, agent_id)
 
     async def focus(self, agent_id: Any, tab_id: str) -> None:
         """A tab has got the focus: it is the one that rings and pops now."""
@@ -171,7 +178,7 @@ class SessionHost:
         agent_id = desk.agent_id
         try:
             desk.fence = await self._claim(desk)
-            account = await in_session_thread(_load_account, agent_id)
+            account, calls, desk.recent = await self._patiently(desk, _load, agent_id)
             connector = self._connector(desk, account, credentials)
             if connector is None:
                 await desk.tell(NO_ACCOUNT)
@@ -182,7 +189,6 @@ class SessionHost:
                 number=account.number if account else "",
                 command_seconds=get_settings().command_seconds,
             )
-            calls, desk.recent = await in_session_thread(_history, agent_id)
             session.board.restore(calls)
             desk.session = session
             await session.run()
@@ -227,18 +233,22 @@ class SessionHost:
             atexit.register(self._release_at_exit)
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.ensure_future(self._renew_leases())
+        seconds = get_settings().lease_seconds
+        while (fence := await self._patiently(desk, lease.claim, desk.agent_id, self.holder, seconds)) is None:
+            await desk.tell(TAKING_OVER)
+            await asyncio.sleep(CLAIM_SECONDS)
+        return int(fence)
+
+    async def _patiently(self, desk: Desk, function: Callable[..., Any], *args: Any) -> Any:
+        """Ask the database, again and again if need be: an outage delays a session and does not refuse it."""
         while True:
             try:
-                fence = await in_session_thread(lease.claim, desk.agent_id, self.holder, get_settings().lease_seconds)
-            except DatabaseError:
-                logger.exception("The lease of agent %s could not be claimed; trying again", desk.agent_id)
-                fence = None
-            if fence is not None:
-                return fence
-            waiting = SessionState(
-                state=LinkState.CONNECTING, message="Your session is being taken over.", code="taking_over"
-            )
-            await desk.tell(waiting)
+                return await in_session_thread(function, *args)
+            except DatabaseError as error:
+                logger.warning(
+                    "The session of agent %s waits for the database (%s)", desk.agent_id, type(error).__name__
+                )
+            await desk.tell(WAITING_FOR_DATABASE)
             await asyncio.sleep(CLAIM_SECONDS)
 
     def _release_at_exit(self) -> None:
@@ -279,18 +289,16 @@ class SessionHost:
         if desk is not None:
             desk.session = None
 
-    def _start_chore(self, chore: Any) -> None:
-        task = asyncio.ensure_future(chore)
+    def _stop_lingering(self, agent_id: Any) -> None:
+        task = asyncio.ensure_future(self.close(agent_id))
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 
 
-def _load_account(agent_id: Any) -> ConnectorAccount | None:
-    return ConnectorAccount.objects.filter(user_id=agent_id).first()
-
-
-def _history(agent_id: Any) -> tuple[list[Any], list[dict[str, Any]]]:
-    return calllog.open_calls(agent_id), calllog.recent_calls(agent_id, get_settings().recent_seconds)
+def _load(agent_id: Any) -> tuple[ConnectorAccount | None, list[Call], list[dict[str, Any]]]:
+    """The agent's account, her calls that were live when last heard of, and those of the last hour."""
+    account = ConnectorAccount.objects.filter(user_id=agent_id).first()
+    return account, calllog.open_calls(agent_id), calllog.recent_calls(agent_id, get_settings().recent_seconds)
 
 
 async def _veto(agent_id: Any, session: AgentSession, command: Dial) -> str:
