@@ -16,8 +16,7 @@ class CTIDjangoConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  registers the checks; may not be imported before the models
-
-        from .sessions.access import connect_signals  # noqa: PLC0415
+        from .sessions.access import connect_signals
 
         connect_signals()
         autodiscover_modules("cti")

@@ -17,10 +17,11 @@ from .matching import (
     amatch,
     aremember,
     creation_links,
+    known,
     match,
     remember,
 )
-from .number_index import index
+from .number_index import content_type_id, index, remove_orphans, remove_unregistered
 from .pool import close_pool
 from .rights import AgentRights, arefresh_rights, forget_rights, rights_of
 from .sources import Source, register, registered, source_for, unregister
@@ -36,13 +37,17 @@ __all__ = [
     "arefresh_rights",
     "aremember",
     "close_pool",
+    "content_type_id",
     "creation_links",
     "forget_rights",
     "index",
+    "known",
     "match",
     "register",
     "registered",
     "remember",
+    "remove_orphans",
+    "remove_unregistered",
     "rights_of",
     "source_for",
     "unregister",

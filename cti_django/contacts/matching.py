@@ -5,7 +5,7 @@ index, so no record is loaded. Only a source with its own ``get_queryset`` costs
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -32,6 +32,7 @@ __all__ = [
     "amatch",
     "aremember",
     "creation_links",
+    "known",
     "match",
     "remember",
 ]
@@ -157,6 +158,24 @@ def remember(agent_id: Any, number: str, obj: Model) -> None:
 async def aremember(agent_id: Any, number: str, obj: Model) -> None:
     """``remember``, on the match's own threads."""
     await in_pool(remember, agent_id, number, obj)
+
+
+def known(keys: Collection[tuple[int, str]], rights: AgentRights) -> dict[tuple[int, str], Candidate]:
+    """The records with these (content type id, object id), as the index shows them, if the agent may see them.
+
+    One query (and one for each source with its own ``get_queryset``), whatever their number.
+    """
+    alias = router.db_for_read(ContactNumber)
+    rows = ContactNumber.objects.using(alias).filter(
+        content_type_id__in={type_id for type_id, _ in keys}, object_id__in={object_id for _, object_id in keys}
+    )
+    found = [
+        row
+        for values in rows.values_list("content_type_id", "object_id", "label", "detail", "url", "is_primary")
+        if (row := _Row(*values, False)) and (row.content_type_id, row.object_id) in keys
+    ]
+    visible, _hidden = _visible(found, alias, rights)
+    return {(row.content_type_id, row.object_id): _candidate(source, row) for source, row in visible}
 
 
 def creation_links(number: str, rights: AgentRights) -> tuple[CreationLink, ...]:
