@@ -16,7 +16,7 @@ from .dialling import Refused, check_dialled, outside_party
 from .legs import Call, Cause, Leg, LegState, Party, Timer
 from .users import Behaviour, Conduct, User
 
-__all__ = ["Refused", "Switch", "Timings"]
+__all__ = ["DEFAULT_TIMINGS", "Refused", "Switch", "Timings"]
 
 KEEP_ENDED = 50
 
@@ -34,6 +34,9 @@ class Timings:
     ring: float = 60.0
     failure: float = 1.0
     outside_answer: float = 2.0
+
+
+DEFAULT_TIMINGS = Timings()
 
 
 class Switch:
@@ -54,7 +57,7 @@ class Switch:
         *,
         schedule: Callable[[float, Callable[[], None]], Timer],
         now: Callable[[], float],
-        timings: Timings = Timings(),
+        timings: Timings = DEFAULT_TIMINGS,
         nodes: Mapping[str, str] | None = None,
         first_call_id: int = 7310025,
     ) -> None:
@@ -66,6 +69,7 @@ class Switch:
         self.calls: dict[str, Call] = {}
         self.ended: deque[Call] = deque(maxlen=KEEP_ENDED)
         self.listeners: list[Callable[[Leg], None]] = []
+        self.call_listeners: list[Callable[[Call], None]] = []
         self._schedule = schedule
         self._now = now
         self._next_call_id = first_call_id
@@ -95,11 +99,12 @@ class Switch:
     # -- beginnings ---------------------------------------------------------------------------------------------
 
     def ring(self, to: str, number: str = "", name: str = "", *, via: str = "") -> Call:
-        """Somebody outside calls.
+        """Somebody calls.
 
         Args:
             to: an extension, or several separated by commas, which ring together.
-            number: who calls, "" or "withheld" if that is withheld; anything else is shown as it is.
+            number: who calls: an extension (that phone dials), a number outside, "" or "withheld" if that is withheld;
+                anything else is shown as it is.
             name: the caller's name, "" if none is sent.
             via: a queue or IVR that the call comes through; its watchers see a leg of their own.
         """
@@ -107,11 +112,13 @@ class Switch:
         for target in targets:
             if target not in self.users:
                 raise Refused("There is no such extension.", field="to", code="no_such_extension")
+            if target == number:
+                raise Refused("A phone cannot call itself.", field="from", code="invalid")
         if via and via not in self.nodes:
             raise Refused("There is no such node.", field="via", code="no_such_node")
-        caller = outside_party(number, name)
+        caller = self._party(number) if number in self.users else outside_party(number, name)
         call = self._new_call(self._party(targets[0]))
-        self._add_leg(call, "", caller, call.target, initiator=True)
+        self._add_leg(call, number if number in self.users else "", caller, call.target, initiator=True)
         if via:
             self._add_leg(call, via, Party(via, self.nodes[via]), caller, initiator=False).observes = True
         self._alert(call, targets, caller)
@@ -369,7 +376,7 @@ class Switch:
         self._call_changed(leg.call)
 
     def _call_changed(self, call: Call) -> None:
-        for listener in list(call.listeners):
+        for listener in (*call.listeners, *self.call_listeners):
             listener(call)
 
     def _later(self, call: Call, delay: float, act: Callable[[], None]) -> None:
