@@ -1,0 +1,240 @@
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.test import Client
+
+from cti_django.admin import ConnectorAccountForm
+from cti_django.models import AgentLease, CallNote, ConnectorAccount, ContactNumber, RememberedChoice
+from tests.faces.pages import DANA, HOSTILE, NOON, assert_strict, make_call, make_user
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "correct-horse-battery"
+API_KEY = "482910:staple-key"
+BASE = "/admin/cti_django/"
+MODELS = ["connectoraccount", "callrecord", "callnote", "agentlease", "contactnumber", "rememberedchoice"]
+
+
+def staff(name: str = "root", *permissions: str, **fields):
+    return make_user(name, *permissions, is_staff=True, **fields)
+
+
+def every_right(action: str) -> list[str]:
+    return [f"cti_django.{action}_{model}" for model in MODELS]
+
+
+@pytest.fixture
+def root():
+    return staff(is_superuser=True)
+
+
+@pytest.fixture
+def account():
+    return ConnectorAccount.objects.create(
+        user=make_user("alice"), username="alice@example.com", password=PASSWORD, api_key=API_KEY
+    )
+
+
+def browse(user) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def read(user, path: str, status: int = 200) -> str:
+    response = browse(user).get(BASE + path)
+    assert response.status_code == status
+    html = response.content.decode()
+    assert PASSWORD not in html
+    assert API_KEY not in html
+    if status == 200:
+        assert_strict(html)
+    return html
+
+
+def fields_of(account: ConnectorAccount, **changes) -> dict:
+    values = {"user": account.user_id, "connector": "voipstudio", "username": account.username, "options": "{}"}
+    return {**values, "is_active": "on", **changes}
+
+
+def change(user, account: ConnectorAccount, **changes):
+    response = browse(user).post(f"{BASE}connectoraccount/{account.pk}/change/", fields_of(account, **changes))
+    html = response.content.decode()
+    assert PASSWORD not in html
+    assert API_KEY not in html
+    account.refresh_from_db()
+    return response
+
+
+def errors_of(**changes) -> dict:
+    account = ConnectorAccount.objects.first() or ConnectorAccount(user=make_user("alice"))
+    return ConnectorAccountForm(fields_of(account, **changes), instance=account).errors
+
+
+# -- accounts
+
+
+def test_a_secret_is_never_shown_again(root, account):
+    read(root, "connectoraccount/")
+    html = read(root, f"connectoraccount/{account.pk}/change/")
+    assert html.count('type="password"') == 2
+    assert "gAAAA" not in html
+
+
+def test_an_empty_secret_keeps_the_stored_one(root, account):
+    assert change(root, account, number="10031").status_code == 302
+    assert (account.password, account.api_key, account.number) == (PASSWORD, API_KEY, "10031")
+
+
+def test_a_new_secret_replaces_the_stored_one_and_is_nowhere_in_the_clear(root, account):
+    change(root, account, new_password="  new password ")
+    assert (account.password, account.api_key) == ("  new password ", API_KEY)
+    assert "new password" not in LogEntry.objects.get().change_message
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT password FROM {ConnectorAccount._meta.db_table}")
+        assert "new password" not in cursor.fetchone()[0]
+
+
+def test_a_secret_can_be_forgotten(root, account):
+    change(root, account, clear_password="on", clear_api_key="on")
+    assert not account.password
+    assert not account.api_key
+
+
+def test_entering_and_forgetting_at_once_is_an_error_and_changes_nothing(root, account):
+    response = change(root, account, new_password="brand-new", clear_password="on")
+    assert "Either enter a new one or forget the stored one." in response.content.decode()
+    assert "brand-new" not in response.content.decode()
+    assert account.password == PASSWORD
+
+
+def test_a_secret_that_cannot_be_read_is_not_encrypted_twice(root, account):
+    table = ConnectorAccount._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {table} SET password = 'gAAAAAunreadable' WHERE id = %s", [account.pk])
+    change(root, account, number="10031")
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT password FROM {table} WHERE id = %s", [account.pk])
+        assert cursor.fetchone() == ("gAAAAAunreadable",)
+
+
+def test_an_account_can_be_added(root):
+    alice = make_user("alice")
+    data = {"user": alice.pk, "connector": "voipstudio", "options": "{}", "new_api_key": API_KEY}
+    response = browse(root).post(f"{BASE}connectoraccount/add/", data)
+    assert response.status_code == 302
+    assert ConnectorAccount.objects.get().api_key == API_KEY
+
+
+def test_the_form_starts_with_the_projects_connector(root):
+    assert '<option value="voipstudio" selected>' in read(root, "connectoraccount/add/")
+
+
+def test_a_viewer_sees_the_account_but_no_field_for_secrets(account):
+    viewer = staff("viewer", "cti_django.view_connectoraccount")
+    html = read(viewer, f"connectoraccount/{account.pk}/change/")
+    assert "alice@example.com" in html
+    assert 'type="password"' not in html
+    response = browse(viewer).post(f"{BASE}connectoraccount/{account.pk}/change/", fields_of(account, new_password="x"))
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize("options", ["[1]", '"x"', "{", '{"api_ulr": "https://example.com"}', '{"api_url": 7}'])
+def test_options_that_the_connector_does_not_understand_are_refused_in_words(options, account):
+    assert "options" in errors_of(options=options)
+
+
+def test_an_unknown_connector_is_refused(account):
+    assert "connector" in errors_of(connector="nonesuch")
+
+
+def test_an_account_of_a_connector_that_is_gone_can_be_opened(root, account):
+    ConnectorAccount.objects.update(connector="former")
+    assert '<option value="former" selected>' in read(root, f"connectoraccount/{account.pk}/change/")
+    account.refresh_from_db()
+    assert "not set up" in str(errors_of(connector="former")["connector"])
+
+
+@pytest.mark.parametrize(
+    ("region", "is_good"), [("gb", True), ("", True), ("GBR", False), ("4x", False), ("ÄÖ", False)]
+)
+def test_a_region_is_two_letters(region, is_good, account):
+    assert ("region" not in errors_of(region=region)) is is_good
+
+
+# -- what can only be looked at
+
+
+@pytest.fixture
+def rows(account):
+    record = make_call(account.user, source_name=HOSTILE, source_raw=HOSTILE, cause=HOSTILE)
+    content_type = ContentType.objects.get_for_model(ConnectorAccount)
+    return {
+        "connectoraccount": account,
+        "callrecord": record,
+        "callnote": CallNote.objects.create(call=record, author=account.user, text=HOSTILE),
+        "agentlease": AgentLease.objects.create(agent=account.user, holder=HOSTILE, fence=3, expires_at=NOON),
+        "contactnumber": ContactNumber.objects.create(
+            content_type=content_type, object_id="1", number=DANA, kind="number", label=HOSTILE
+        ),
+        "rememberedchoice": RememberedChoice.objects.create(
+            agent=account.user, number=DANA, content_type=content_type, object_id="1"
+        ),
+    }
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_page_works_for_superusers_and_viewers_and_is_strict(model, rows, root):
+    viewer = staff("viewer", f"cti_django.view_{model}", "cti_django.use_telephone")
+    for user in (root, viewer):
+        read(user, f"{model}/")
+        read(user, f"{model}/{rows[model].pk}/change/")
+    read(staff("nobody"), f"{model}/", status=403)
+
+
+@pytest.mark.parametrize("model", MODELS[1:])
+def test_what_the_app_writes_cannot_be_added_or_changed_by_hand(model, rows, root):
+    read(root, f"{model}/add/", status=403)
+    client = browse(root)
+    assert client.post(f"{BASE}{model}/{rows[model].pk}/change/", {}).status_code == 403
+    removable = model in ("contactnumber", "rememberedchoice")
+    response = client.post(f"{BASE}{model}/{rows[model].pk}/delete/", {"post": "yes"})
+    assert response.status_code == (302 if removable else 403)
+
+
+def test_a_call_shows_its_notes_to_those_who_may_see_notes(rows):
+    viewer = staff("viewer", *every_right("view"))
+    assert read(viewer, f"callrecord/{rows['callrecord'].pk}/change/").count("&lt;img src=x") == 5
+
+
+@pytest.mark.parametrize("query", ["020 7946 0018", "+44 (0)20 7946 0018", "c1"])
+def test_calls_are_found_by_number_however_written_and_by_id(query, root, account):
+    make_call(account.user, "c1")
+    make_call(account.user, "c2", number="+442079460099")
+    response = browse(root).get(f"{BASE}callrecord/", {"q": query})
+    assert [call.call_id for call in response.context["cl"].result_list] == ["c1"]
+
+
+def test_the_list_of_calls_takes_the_same_queries_for_any_number_of_calls(root, django_assert_max_num_queries):
+    for number in range(30):
+        make_call(make_user(f"agent{number}"), f"c{number}")
+    client = browse(root)
+    with django_assert_max_num_queries(5):
+        assert client.get(f"{BASE}callrecord/").content.decode().count(DANA) >= 30
+
+
+def test_numbers_in_the_list_of_calls_can_be_clicked(root, account):
+    make_call(account.user)
+    assert 'class="cti-call" href="tel:+442079460018"' in read(root, "callrecord/")
+
+
+def test_a_session_that_nobody_renewed_does_not_run(rows, root):
+    assert "icon-no" in read(root, "agentlease/")
+
+
+def test_the_admin_registers_exactly_our_models():
+    ours = {model for model in admin.site._registry if model._meta.app_label == "cti_django"}
+    assert ours == set(apps.get_app_config("cti_django").get_models())
