@@ -108,13 +108,14 @@ class SessionHost:
         if desk is None:
             return CommandAnswer(ok=False, message="The page is not connected.", code="not_attached")
         story = self._stories.get(agent_id)
-        if story is not None and not story.done():
+        if story is not None and not story.done() and not story.cancelling():
             same = credentials is None or desk.session is None or desk.session.connector.credentials == credentials
             if same:
                 if desk.session is not None:
                     desk.session.retry_now()
                 return CommandAnswer(ok=True)
-            await self._stop_story(agent_id)
+        # The former session lets go of the lease before the next one claims it.
+        await self._stop_story(agent_id)
         self._stories[agent_id] = asyncio.ensure_future(self._story(desk, credentials))
         return CommandAnswer(ok=True)
 
@@ -281,11 +282,13 @@ class SessionHost:
         await self._stop_story(agent_id)
 
     async def _stop_story(self, agent_id: Any) -> None:
-        story = self._stories.pop(agent_id, None)
-        desk = self._desks.get(agent_id)
+        story = self._stories.get(agent_id)
         if story is not None:
             story.cancel()
             await asyncio.wait({story})
+            if self._stories.get(agent_id) is story:
+                del self._stories[agent_id]
+        desk = self._desks.get(agent_id)
         if desk is not None:
             desk.session = None
 
