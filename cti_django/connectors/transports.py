@@ -23,7 +23,7 @@ from ..exceptions import ConnectionLost, RESTError
 __all__ = ["HTTPAnswer", "HTTPClient", "Network", "WebSocket", "WebSocketClient"]
 
 MAX_BODY = 1_048_576  # bytes of an HTTP answer
-MAX_FRAME = 65_536  # bytes of a WebSocket message
+MAX_FRAME = 2_097_152  # bytes of a WebSocket message; SIP allows far less, and refuses it without losing the line
 HEARTBEAT_SECONDS = 20.0  # a WebSocket ping this often; half as long again without a pong, and the line counts as lost
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
