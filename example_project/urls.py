@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.mixins import LoginRequiredMixin
@@ -11,11 +12,13 @@ class PlatformView(LoginRequiredMixin, TemplateView):
     template_name = "platform.html"
 
 
+login = auth_views.LoginView.as_view(redirect_authenticated_user=True, extra_context={"is_demo": settings.DEBUG})
+
 urlpatterns = [
     path("", include("example_project.crm.urls")),
     path("cti/", include("cti_django.urls")),  # CTI: the screen pop's pages and the list of calls
     path("platform/", PlatformView.as_view(), name="platform"),
-    path("accounts/login/", auth_views.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("accounts/login/", login, name="login"),
     path("accounts/logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
 ]

@@ -28,7 +28,7 @@ async def test_a_call_from_the_console_reaches_the_agent_with_the_callers_record
     cookie = "; ".join(f"{each.name}={each.value}" for each in alice.cookies)
     headers = {"Cookie": cookie, "Origin": demo.site.rstrip("/")}
     async with aiohttp.ClientSession() as client, client.ws_connect(f"{demo.site}ws/cti/", headers=headers) as socket:
-        await socket.send_json({"type": "hello", "tab": "test", "focused": True})
+        await socket.send_json({"type": "hello", "tab": "tab-of-a-test", "focused": True})
         await socket.send_json({"type": "login", "id": "1"})
         await _heard(socket, lambda said: said.get("session", {}).get("state") == "ready")
         ring = {"to": "10031", "from": "+442079460018", "name": "Dana"}
@@ -40,7 +40,7 @@ async def test_a_call_from_the_console_reaches_the_agent_with_the_callers_record
         assert call["match"] == "one"
         assert [contact["label"] for contact in call["contacts"]] == ["Dana Whitfield"]
         assert alice.get(call["pop"]["url"]).url == f"{demo.site}contacts/{call['contacts'][0]['url'].split('/')[2]}/"
-        async with client.post(f"{demo.sandbox}console/api/calls/{call_id}/hangup") as answer:
+        async with client.post(f"{demo.sandbox}console/api/calls/{call_id}/hangup", json={}) as answer:
             assert answer.status < 300
         await _heard(socket, lambda said: said.get("event", {}).get("name") == "HANGUP")
 

@@ -12,7 +12,7 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from cti_django.sandbox import run_sandbox
+from cti_django.sandbox.server import run_sandbox
 from example_project.crm.demo_data import AGENTS
 
 from .demo_seed import LINE_PASSWORD, PASSWORD
