@@ -22,7 +22,7 @@ from ..exceptions import DigestError, SIPMessageError
 from .sip_dialog import Arrival, Dialog
 from .sip_digest import DigestClient, parse_credentials
 from .sip_grammar import parse_params
-from .sip_message import SIPMessage, SIPRequest, SIPResponse, parse_message
+from .sip_message import SIPRequest, SIPResponse, parse_message
 from .sip_subscription import (
     MAX_EXPIRES,
     NotifyReceived,
@@ -34,7 +34,7 @@ from .sip_subscription import (
     SubscriptionEnded,
     read_seconds,
 )
-from .sip_transaction import MAGIC_COOKIE, T1, NonInviteClientTransaction
+from .sip_transaction import MAGIC_COOKIE, T1, NonInviteClientTransaction, salvage_request
 from .sip_uri import SIPURI, NameAddr, Via, parse_uri
 
 __all__ = [
@@ -51,8 +51,6 @@ _ALLOW = "NOTIFY, OPTIONS"
 _PING, _PONG = b"\r\n\r\n", b"\r\n"
 _MAX_ROUNDS = 5  # challenges and 423s in one exchange: two hops may each ask once, and each nonce may be stale once
 _MAX_REASON = 200
-_SALVAGED_BYTES = 16 * 1024
-_ECHOED = frozenset((b"via", b"v", b"from", b"f", b"to", b"t", b"call-id", b"i", b"cseq"))
 
 
 class Subscriber:
@@ -145,6 +143,15 @@ class Subscriber:
         subscription.deadline = now + 64 * T1
         self._send_subscribe(subscription, now)
 
+    def refresh(self, node: str, now: float) -> None:
+        """Refresh `node` now: the server answers with a NOTIFY of its full state.
+
+        Nothing happens while `node` is not active, or is being refreshed already.
+        """
+        subscription = self._by_node.get(node)
+        if subscription is not None and subscription.phase is Phase.ACTIVE and subscription.transaction is None:
+            self._send_subscribe(subscription, now)
+
     # The five verbs of a protocol machine.
 
     def receive_data(self, frame: bytes | str, now: float) -> None:
@@ -157,7 +164,11 @@ class Subscriber:
         try:
             message = parse_message(data)
         except SIPMessageError:
-            self._salvage(data)
+            request = salvage_request(data)
+            if request is None:
+                self._fault("A frame that is no SIP message was dropped.")
+            else:
+                self._refuse(request, 400, "A malformed request was answered 400.")
             return
         if isinstance(message, SIPResponse):
             self._receive_response(message, now)
@@ -371,19 +382,6 @@ class Subscriber:
             retry_after = read_seconds(params.get("retry-after"))
             wait = subscription.wait_after_termination(reason.lower(), retry_after, now)
             self._end(subscription, 0, reason, wait, now)
-
-    def _salvage(self, data: bytes) -> None:
-        """Answer an unreadable frame with 400, if what an answer repeats can be read."""
-        head = data[:_SALVAGED_BYTES].lstrip(b"\r\n").partition(b"\r\n\r\n")[0].split(b"\r\n")
-        kept = [line for line in head[1:] if line.partition(b":")[0].strip().lower() in _ECHOED]
-        try:
-            message: SIPMessage | None = parse_message(b"\r\n".join([head[0], *kept]) + b"\r\n\r\n")
-        except SIPMessageError:
-            message = None
-        if isinstance(message, SIPRequest) and message.method != "ACK":
-            self._refuse(message, 400, "A malformed request was answered 400.")
-        else:
-            self._fault("A frame that is no SIP message was dropped.")
 
     def _refuse(self, request: SIPRequest, status: int, message: str, **headers: str) -> None:
         self._reply(request, status, **headers)

@@ -3,6 +3,8 @@
 ``sip_subscriber`` does the talking; here is what it goes by.
 
 Source: RFC 6665 4.1.
+Deviates: there is no Timer N (a 2xx that no NOTIFY follows for 32 s), because all we could do is subscribe again, and
+    the refresh does that in due course.
 """
 
 import re
@@ -33,6 +35,7 @@ _DEFAULT_WAIT = 10.0
 _STABLE_AFTER = 60.0  # a subscription that lived this long owes nothing to the failures before it
 
 _REFRESH_AHEAD = 30.0
+_MIN_REFRESH = 5.0
 _NEVER_AGAIN = frozenset(("rejected", "noresource", "invariant"))
 _SOME_TIME_LATER = frozenset(("probation", "giveup"))
 _REFUSED = frozenset((401, 403, 407))
@@ -221,11 +224,11 @@ class Subscription:
         return granted
 
     def limit(self, seconds: float, now: float) -> None:
-        """It lives `seconds` more at most: plan the refresh accordingly. At most one a second, whatever was granted."""
+        """It lives `seconds` more at most: plan the refresh accordingly, but not sooner than 5 seconds from now."""
         self.expires_at = min(self.expires_at, now + seconds)
         if self.phase is Phase.ACTIVE and self.transaction is None:
             left = self.expires_at - now
-            refresh_at = now + max(left - _REFRESH_AHEAD, left / 2, 1.0)
+            refresh_at = now + max(left - _REFRESH_AHEAD, left / 2, _MIN_REFRESH)
             self.deadline = refresh_at if self.deadline is None else min(self.deadline, refresh_at)
 
     def wait_after_response(self, status: int, retry_after: float | None, now: float) -> float | None:
@@ -247,7 +250,7 @@ class Subscription:
     def _backoff(self, now: float) -> float:
         """Nothing for the first failure in a row, then 2, 4, 8 ... 60 seconds."""
         if self._active_at is not None and now - self._active_at >= _STABLE_AFTER:
-            self._failures = 0
+            self._failures, self._active_at = 0, now
         self._failures += 1
         return min(2.0 ** min(self._failures - 1, 10), _MAX_BACKOFF) if self._failures > 1 else 0.0
 

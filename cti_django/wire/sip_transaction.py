@@ -13,7 +13,8 @@ Source: RFC 3261 17.1.2, 17.1.3, 17.2.2, 17.2.3; RFC 7118 for WebSocket being re
 
 from enum import StrEnum
 
-from .sip_message import SIPRequest, SIPResponse
+from ..exceptions import SIPMessageError
+from .sip_message import SIPRequest, SIPResponse, parse_message
 
 __all__ = [
     "MAGIC_COOKIE",
@@ -23,6 +24,7 @@ __all__ = [
     "NonInviteClientTransaction",
     "NonInviteServerTransaction",
     "TransactionState",
+    "salvage_request",
     "server_key",
 ]
 
@@ -34,6 +36,9 @@ T4 = 5.0
 """How long a message may wander in the network, seconds."""
 MAGIC_COOKIE = "z9hG4bK"
 """How every branch of RFC 3261 begins (8.1.1.7)."""
+
+_SALVAGED_BYTES = 16 * 1024
+_REPEATED_HEADERS = frozenset((b"via", b"v", b"from", b"f", b"to", b"t", b"call-id", b"i", b"cseq"))
 
 
 class TransactionState(StrEnum):
@@ -178,3 +183,19 @@ def server_key(request: SIPRequest) -> tuple[str, ...]:
     if via.branch.startswith(MAGIC_COOKIE):
         return via.branch, via.host.lower(), str(via.port), request.method
     return request.uri, headers["From"], headers["To"], headers["Call-ID"], headers["CSeq"], str(via)
+
+
+def salvage_request(data: bytes) -> SIPRequest | None:
+    """The request in a frame that ``parse_message`` refuses, cut down to what an answer repeats.
+
+    None if that much cannot be read, or if it is a response or an ACK, which are never answered.
+
+    Source: RFC 3261 8.2.6.2, 21.4.1.
+    """
+    head = data[:_SALVAGED_BYTES].lstrip(b"\r\n").partition(b"\r\n\r\n")[0].split(b"\r\n")
+    repeated = [line for line in head[1:] if line.partition(b":")[0].strip().lower() in _REPEATED_HEADERS]
+    try:
+        message = parse_message(b"\r\n".join([head[0], *repeated]) + b"\r\n\r\n")
+    except SIPMessageError:
+        return None
+    return message if isinstance(message, SIPRequest) and message.method != "ACK" else None

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cti_django.wire.sip_digest import parse_credentials
 from cti_django.wire.sip_message import SIPRequest
@@ -11,7 +13,7 @@ from .sip_phone import Phone, accept, challenge, notify, refuse
 
 @pytest.mark.parametrize(
     ("granted", "after"),
-    [("300", 270.0), ("60", 30.0), ("40", 20.0), ("1", 1.0), ("0", 1.0), ("9999", 270.0), (None, 270.0), ("x", 270.0)],
+    [("300", 270.0), ("60", 30.0), ("40", 20.0), ("1", 5.0), ("0", 5.0), ("9999", 270.0), (None, 270.0), ("x", 270.0)],
 )
 def test_a_subscription_is_refreshed_in_time_for_what_was_granted(granted, after):
     phone = Phone()
@@ -141,6 +143,49 @@ def test_a_refresh_that_fails_for_the_moment_is_tried_again_while_the_subscripti
     assert (again.call_id, again.to.tag) == (first.call_id, "srv")
     phone.receive(refuse(again, 503, ("Retry-After", "40")))
     assert phone.events() == [SubscriptionEnded("482910", 503, "Service Unavailable", 40.0, True)]
+
+
+def test_a_server_that_refuses_every_refresh_for_no_time_makes_no_hot_loop():
+    phone = Phone()
+    phone.subscribed()
+    attempts = 0
+    while phone.now < 1310.0:
+        phone.wait_for_deadline()
+        for refresh in phone.sent():
+            attempts += 1
+            phone.receive(refuse(refresh, 503, ("Retry-After", "0")))
+    assert 2 <= attempts <= 8
+
+
+def test_a_refresh_may_be_asked_for_at_any_time_and_only_one_runs():
+    phone = Phone()
+    phone.subscriber.refresh("482910", phone.now)
+    phone.subscribed()
+    phone.subscriber.refresh("482910", phone.now)
+    phone.subscriber.refresh("482910", phone.now)
+    refresh = phone.sent_one()
+    assert (refresh.to.tag, refresh.headers["Expires"]) == ("srv", "300")
+    phone.now += 5
+    phone.receive(accept(refresh))
+    assert phone.subscriber.next_deadline() == 1275.0
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    contact=st.text(alphabet='<>sip:tel@a.;=?,"\\%41[] \té#*&', max_size=25),
+    routes=st.lists(st.text(alphabet='<>sip:@a.;lr="\\%4 ,é?', max_size=20), max_size=3),
+)
+def test_whatever_the_contact_and_the_routes_the_next_subscribe_can_be_written(contact, routes):
+    phone = Phone()
+    for wrapped in (contact, f"<sip:a@host{contact}>", f"<sip:{contact}host>"):
+        request = phone.subscribe(wrapped)
+        extra = [("Record-Route", text) for route in routes for text in (f"<sip:p{route}>", f"<{route}sip:p;lr>")]
+        phone.receive(accept(request, contact=wrapped, extra=extra))
+        phone.receive(notify(request, contact=wrapped, extra=extra))
+        phone.sent()
+    for _ in range(3):
+        phone.wait_for_deadline()
+        assert all(message.method == "SUBSCRIBE" for message in phone.sent())
 
 
 def test_silence_on_a_refresh_is_told_when_the_subscription_has_run_out():

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +9,7 @@ from cti_django.wire.sip_transaction import (
     NonInviteClientTransaction,
     NonInviteServerTransaction,
     TransactionState,
+    salvage_request,
     server_key,
 )
 
@@ -170,6 +172,29 @@ def test_copies_of_a_request_have_one_key_and_other_requests_have_others():
 def test_a_branch_without_the_magic_cookie_is_no_key_by_itself():
     assert server_key(a_request(branch="1")) == server_key(a_request(branch="1"))
     assert server_key(a_request(branch="1", cseq=7)) != server_key(a_request(branch="1", cseq=8))
+
+
+def test_what_an_answer_repeats_is_salvaged_from_a_malformed_request():
+    good = bytes(a_request())
+    bad = good.replace(b"Content-Length: 0", b"Content-Length: -1\r\nX\xff: \x01") + b"x" * 100_000
+    assert server_key(salvage_request(b"\r\n" + bad)) == server_key(a_request())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"NOTIFY",
+        bytes(a_request(method="ACK")),
+        bytes(a_request().reply(200)),
+        bytes(a_request()).replace(b"From", b"X"),
+        bytes(a_request()).replace(b"CSeq: 7 SUBSCRIBE", b"CSeq: 7 NOTIFY"),
+        bytes(a_request()).replace(b"Call-ID: one", b"Call-ID: one\r\nCall-ID: two"),
+    ],
+)
+def test_nothing_is_salvaged_from_what_cannot_or_may_not_be_answered(data):
+    assert salvage_request(data) is None
 
 
 @given(
