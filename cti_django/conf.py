@@ -1,6 +1,6 @@
 """The project's ``CTI_DJANGO = {...}`` as one frozen ``Settings``. The only module that reads ``django.conf``.
 
-Built when first asked for and again after ``override_settings``. A key that is unknown, misspelt or of the wrong type
+Built when first asked for, and anew under ``override_settings``. A key that is unknown, misspelt or of the wrong type
 is never ignored: ``get_settings`` raises, and ``manage.py check`` says the same as cti_django.E001.
 """
 
@@ -11,8 +11,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.signals import setting_changed
-from django.dispatch import receiver
 
 __all__ = ["Settings", "get_settings", "problems", "project_setting"]
 
@@ -123,12 +121,14 @@ _RULES: dict[str, Callable[[Any], str | None]] = {
 }
 
 _KEYS = {each.name.upper(): each.name for each in fields(Settings)}
-_cached: Settings | None = None
+_NOTHING: dict[str, Any] = {}
+_built: tuple[object, Settings] | None = None
+"""The dict that the settings were built from, and the settings."""
 
 
 def problems() -> list[str]:
     """What is wrong with the project's ``CTI_DJANGO``, one sentence each; empty if nothing is."""
-    raw = getattr(settings, "CTI_DJANGO", {})
+    raw = project_setting("CTI_DJANGO", _NOTHING)
     if not isinstance(raw, Mapping):
         return ["CTI_DJANGO must be a dict."]
     found = []
@@ -138,7 +138,8 @@ def problems() -> list[str]:
             near = get_close_matches(str(key).upper(), _KEYS, n=1)
             found.append(f"CTI_DJANGO has no key {key!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
         elif complaint := _RULES[name](value):
-            found.append(f"CTI_DJANGO[{key!r}] {complaint}, not {value!r}.")
+            shown = "" if key == "CONNECTOR_OPTIONS" else f", not {value!r}"  # options may hold secrets
+            found.append(f"CTI_DJANGO[{key!r}] {complaint}{shown}.")
     if not found:
         connectors = {**_BUILT_IN, **raw.get("CONNECTORS", {})}
         named = {"CONNECTOR": [raw.get("CONNECTOR", Settings().connector)]}
@@ -153,29 +154,22 @@ def problems() -> list[str]:
 
 
 def get_settings() -> Settings:
-    """The settings, built once and again whenever the project's settings change.
+    """The settings, built when first asked for, and anew when ``CTI_DJANGO`` is another dict (``override_settings``).
 
     Raises:
         ImproperlyConfigured: a key is unknown, misspelt or of the wrong type; the text names it and the right one.
     """
-    global _cached
-    if _cached is None:
+    global _built
+    raw = project_setting("CTI_DJANGO", _NOTHING)
+    if _built is None or _built[0] is not raw:
         if found := problems():
             raise ImproperlyConfigured(" ".join(found))
-        raw = getattr(settings, "CTI_DJANGO", {})
         values = {_KEYS[key]: value for key, value in raw.items()}
         values["connectors"] = {**_BUILT_IN, **values.get("connectors", {})}
-        _cached = Settings(**values)
-    return _cached
+        _built = raw, Settings(**values)
+    return _built[1]
 
 
 def project_setting(name: str, default: Any = None) -> Any:
     """One of the project's other settings ("DEBUG"), for those that must look at the project around them."""
     return getattr(settings, name, default)
-
-
-@receiver(setting_changed, dispatch_uid="cti_django.conf")
-def _forget(*, setting: str, **_kwargs: Any) -> None:
-    global _cached
-    if setting == "CTI_DJANGO":
-        _cached = None
