@@ -1,0 +1,383 @@
+/* cti_django: this page's telephone put together (Cti.desk), numbers that dial, and <cti-call-bar>.
+   The bar is a shadow root, so that no page's style sheet breaks it; its custom properties reach in. */
+(() => {
+  "use strict";
+  const { t, CallCard } = Cti;
+  const { config, h, icon, button, write, duration, dotted, who, stateWords, isInbound, ringsIn } = Cti.page;
+  const OFF = "cti.off"; // the agent disconnected on purpose: no page logs in again until she connects
+  const FOLDED = "cti.folded";
+  const NOTICE_MS = 12_000;
+  const NOTICES = 3;
+  const SHOWN_BY_LINE = ["no_account", "login_refused", "misconfigured", "not_logged_in", "closed"];
+
+  function storage(name) {
+    try {
+      return globalThis[name];
+    } catch (error) {
+      return null; // where it is forbidden the mere look throws
+    }
+  }
+
+  const local = storage("localStorage");
+  const session = storage("sessionStorage");
+  const redraw = () => document.dispatchEvent(new Event("cti-change"));
+  const board = new Cti.Board();
+  const connector = new Cti.Connector({
+    socket: config.socket,
+    onMessage(event) {
+      if (event.name === "LOGGED_OUT") joined = false;
+      document.dispatchEvent(new CustomEvent("cti", { detail: event }));
+    },
+    onEnvelope(envelope) {
+      const isSnapshot = envelope.type === "snapshot";
+      board.fold(envelope, Date.now());
+      if (isSnapshot) notes.restore([...board.calls, ...board.recent(Date.now())]);
+      join(isSnapshot);
+      for (const call of board.calls) tabs.consider(call);
+      redraw();
+    },
+    onLink(link, closeCode) {
+      Object.assign(Cti.desk, { link, closeCode });
+      redraw();
+    },
+  });
+  const notes = new Cti.Notes({ save: (callId, text) => connector.note(callId, text), storage: session, onChange: redraw });
+  const tabs = new Cti.Tabs({ connector, guard: new Cti.Guard(document), face: config.face, storage: session });
+  let joined = false;
+
+  Cti.desk = { board, connector, notes, tabs, link: "opening", closeCode: 0 };
+
+  function logIn() {
+    joined = true;
+    connector.login().then(({ ok }) => (joined = ok));
+  }
+
+  /** Log in by oneself, but never with what was refused: some systems lock an account after a few attempts. */
+  function join(mayStart) {
+    const { state } = board.session;
+    if (joined || state === "refused" || state === "logged_out") return;
+    if (state !== "none" || (mayStart && !local?.getItem(OFF))) logIn();
+  }
+
+  const isReady = (capability) => connector.isConnected() && board.session.capabilities.includes(capability);
+
+  // One listener for all numbers, those that are added later as well. What it leaves alone is an ordinary tel: link.
+  document.addEventListener("click", (event) => {
+    const number = event.target.closest("[data-cti-number]");
+    const { button: which, ctrlKey, metaKey, shiftKey, altKey, defaultPrevented } = event;
+    if (!number || which || ctrlKey || metaKey || shiftKey || altKey || defaultPrevented || !isReady("dial")) return;
+    event.preventDefault();
+    if (number.ariaBusy === "true") return;
+    number.ariaBusy = "true";
+    connector.call(number.dataset.ctiNumber).finally(() => (number.ariaBusy = null));
+  });
+  addEventListener("pagehide", () => notes.flushAll());
+
+  const STATES = {
+    none: t("Not connected"),
+    connecting: t("Connecting…"),
+    two_factor: t("Code needed"),
+    ready: t("Ready"),
+    lost: t("Line lost, reconnecting…"),
+    refused: t("Log-in refused"),
+    logged_out: t("Disconnected"),
+    no_account: t("No telephone account"),
+    offline: t("No connection, retrying…"),
+    closed: t("Signed out"),
+  };
+  const SHORTCUTS = {
+    A: { words: t("Answer"), presses: ["answer"] },
+    H: { words: t("Hang up"), presses: ["hangup"] },
+    O: { words: t("Hold or resume"), presses: ["hold", "resume"] },
+    X: { words: t("Transfer"), presses: ["transfer"] },
+    D: { words: t("Dial box"), presses: [] },
+  };
+
+  function lineState() {
+    const { state, code } = board.session;
+    if (Cti.desk.link === "closed") return "closed";
+    if (Cti.desk.link === "waiting") return "offline";
+    if (Cti.desk.link === "opening") return "connecting";
+    return state === "none" && code === "no_account" ? code : state;
+  }
+
+  class CallBar extends HTMLElement {
+    #parts = {};
+    #cards = new Map(); // call id -> CallCard; that of an ended call stays until the agent is done with its note
+    #said = new Map(); // call id -> the status that was announced
+    #ticking = 0;
+    #title = "";
+    #listeners;
+
+    connectedCallback() {
+      if (!this.shadowRoot) this.#build();
+      this.#listeners = new AbortController();
+      const { signal } = this.#listeners;
+      document.addEventListener("cti", ({ detail }) => this.#hear(detail), { signal });
+      document.addEventListener("cti-change", () => this.#update(), { signal });
+      document.addEventListener("keydown", (event) => this.#press(event), { signal });
+      document.documentElement.classList.add("cti-docked");
+      this.#update();
+    }
+
+    disconnectedCallback() {
+      this.#listeners.abort();
+      this.#tick(false);
+      this.#ring(false);
+      document.documentElement.classList.remove("cti-docked");
+    }
+
+    #part(name, tag, attributes, ...children) {
+      return (this.#parts[name] = h(tag, { class: name, ...attributes }, ...children));
+    }
+
+    #build() {
+      const root = this.attachShadow({ mode: "open" });
+      const sheet = document.querySelector('link[rel="stylesheet"][href*="cti_django/cti."]');
+      if (sheet) root.append(sheet.cloneNode());
+      root.append(
+        h(
+          "div",
+          { class: "stack" },
+          this.#buildLine(),
+          this.#buildRecent(),
+          this.#part("notices", "div", { role: "status" }),
+          this.#part("cards", "div"),
+          this.#part("unseen", "div", { role: "status" }),
+        ),
+        this.#buildStrip(),
+      );
+      root.addEventListener("keydown", (event) => event.key === "Escape" && this.#close());
+      this.#fold(local?.getItem(FOLDED) === "1");
+    }
+
+    #buildLine() {
+      const parts = this.#parts;
+      const submit = (event) => {
+        event.preventDefault();
+        connector.twoFactorAuth(parts.code.value, board.session.nonce);
+        parts.code.value = "";
+      };
+      const connect = () => {
+        local?.removeItem(OFF);
+        logIn();
+      };
+      const disconnect = () => {
+        local?.setItem(OFF, "1");
+        connector.logout();
+      };
+      const keys = Object.entries(SHORTCUTS).map(([key, { words }]) => h("li", null, h("kbd", null, `Alt+Shift+${key}`), words));
+      const code = { inputmode: "numeric", autocomplete: "one-time-code", "aria-label": t("Code"), placeholder: t("Code") };
+      const form = { class: "row", hidden: true, "data-cti-ignore": true, submit };
+      parts.connect = button(t("Connect"), "", connect, { class: "primary" });
+      parts.disconnect = button(t("Disconnect"), "", disconnect);
+      parts.form = h("form", form, this.#part("code", "input", code), h("button", { class: "primary" }, t("Send")));
+      const reason = this.#part("reason", "p");
+      return this.#panel("line", t("Your line"), reason, parts.form, parts.connect, parts.disconnect, h("ul", null, ...keys));
+    }
+
+    #buildRecent() {
+      const href = Cti.Tabs.webLink(config.callsUrl);
+      const all = config.callsUrl && h("a", { href }, t("All calls"));
+      return this.#panel("recent", t("Calls of the last hour"), this.#part("list", "ul"), all);
+    }
+
+    #panel(name, title, ...children) {
+      return (this.#parts[name] = h("section", { class: `panel ${name}`, hidden: true }, h("h2", null, title), ...children));
+    }
+
+    #buildStrip() {
+      const parts = this.#parts;
+      const submit = (event) => {
+        event.preventDefault();
+        this.#dial(parts.number.value.trim());
+      };
+      const label = t("Number to call");
+      const number = { type: "tel", autocomplete: "off", "aria-label": label, "aria-keyshortcuts": "Alt+Shift+D", placeholder: label };
+      const toggle = (name) => () => this.#toggle(name);
+      parts.lineButton = button("", "", toggle("line"), { class: "state" });
+      parts.lineButton.append(h("i"), this.#part("word", "span"));
+      parts.recentButton = button(t("Recent"), "clock", toggle("recent"), { class: "toggle" });
+      parts.recentButton.append(this.#part("count", "b", { title: t("Missed calls") }));
+      parts.fold = button("", "down", () => this.#fold(!this.hasAttribute("folded")), { class: "fold" });
+      const call = this.#part("call", "button", { class: "answer", "aria-label": t("Call") }, icon("phone"));
+      const dial = { "data-cti-ignore": true, submit };
+      return h(
+        "div",
+        { class: "strip", role: "region", "aria-label": t("Telephone") },
+        parts.lineButton,
+        this.#part("dial", "form", dial, this.#part("number", "input", number), call),
+        parts.recentButton,
+        parts.fold,
+      );
+    }
+
+    // What is shown.
+
+    #update() {
+      const recent = board.recent(Date.now());
+      this.#updateLine(lineState());
+      this.#updateCards();
+      write(this.#parts.count, String(recent.filter((call) => call.endReason === "missed").length || ""));
+      if (!this.#parts.recent.hidden) this.#listRecent(recent);
+    }
+
+    #updateLine(state) {
+      const parts = this.#parts;
+      const { message, number, capabilities } = board.session;
+      const isUp = state === "ready";
+      const why = Cti.desk.closeCode === 4403 ? t("You have no permission to use the telephone.") : t("Log in to this site again.");
+      this.dataset.state = state;
+      write(parts.word, dotted(STATES[state], isUp && number));
+      write(parts.reason, state === "closed" ? why : t(message || ""));
+      parts.connect.hidden = !["none", "refused", "logged_out"].includes(state);
+      parts.disconnect.hidden = !["connecting", "two_factor", "ready", "lost"].includes(state);
+      const asks = state === "two_factor" && parts.form.hidden;
+      parts.form.hidden = state !== "two_factor";
+      if (asks) this.#toggle("line", true);
+      parts.call.disabled = parts.number.disabled = !isUp;
+      parts.dial.hidden = isUp && !capabilities.includes("dial");
+    }
+
+    #updateCards() {
+      const live = board.calls;
+      for (const call of live) {
+        if (!this.#cards.has(call.id)) this.#addCard(call);
+        this.#updateCard(this.#cards.get(call.id), call);
+      }
+      for (const [id, card] of this.#cards) if (!live.some((call) => call.id === id)) this.#retire(card, board.call(id), id);
+      this.#tick(live.length > 0);
+      this.#ring(board.elected && live.some(ringsIn));
+    }
+
+    #addCard(call) {
+      const card = new CallCard(call, () => this.#removeCard(call.id));
+      const { title, detail } = who(call);
+      this.#cards.set(call.id, card);
+      this.#parts.cards.append(card.element);
+      if (!ringsIn(call)) return;
+      this.#said.set(call.id, call.status);
+      const words = [stateWords(call), title, detail].filter(Boolean).join(", ");
+      if (board.elected) card.element.append(h("span", { class: "unseen", role: "alert" }, words));
+    }
+
+    #updateCard(card, call) {
+      card.update(call);
+      card.tick(Date.now() + board.skewMs);
+      if (this.#said.get(call.id) !== call.status) this.#parts.unseen.textContent = card.element.ariaLabel;
+      this.#said.set(call.id, call.status);
+    }
+
+    /** A call that nobody spoke on is left to the list of recent ones; one that was spoken on waits for its note. */
+    #retire(card, call, id) {
+      if (call && (call.connectedAt || card.isInUse)) this.#updateCard(card, call);
+      else this.#removeCard(id);
+    }
+
+    #removeCard(id) {
+      notes.flush(id);
+      this.#cards.get(id).element.remove();
+      this.#cards.delete(id);
+    }
+
+    #listRecent(calls) {
+      const entry = (call) => {
+        const { title, detail } = who(call);
+        const talked = call.connectedAt && duration((Date.parse(call.endedAt) - Date.parse(call.connectedAt)) / 1000);
+        const missed = call.endReason === "missed";
+        const facts = dotted(missed ? t("Missed") : talked, detail, call.note);
+        const again = () => this.#dial(call.number);
+        return h(
+          "li",
+          { class: missed && "missed" },
+          icon(isInbound(call) ? "inbound" : "outbound"),
+          h("div", null, h("strong", { dir: "auto" }, title), h("small", { dir: "auto" }, facts)),
+          h("time", null, new Date(call.endedAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })),
+          call.number && button("", "phone", again, { "aria-label": `${t("Call back")}: ${title}` }),
+        );
+      };
+      this.#parts.list.replaceChildren(...(calls.length ? calls.map(entry) : [h("li", null, t("No calls yet."))]));
+    }
+
+    #hear({ name, code, message }) {
+      if (!["INFO", "ERROR"].includes(name) || !message || SHOWN_BY_LINE.includes(code)) return;
+      const { notices } = this.#parts;
+      const notice = h("p", { class: `notice ${name.toLowerCase()}` }, h("span", { dir: "auto" }, t(message)));
+      notice.append(button("", "close", () => notice.remove(), { "aria-label": t("Dismiss") }));
+      notices.append(notice);
+      if (notices.children.length > NOTICES) notices.firstChild.remove();
+      if (name === "INFO") setTimeout(() => notice.remove(), NOTICE_MS);
+    }
+
+    #tick(on) {
+      if (on === Boolean(this.#ticking)) return;
+      clearInterval(this.#ticking);
+      const all = () => this.#cards.forEach((card) => card.tick(Date.now() + board.skewMs));
+      this.#ticking = on && setInterval(all, 1000);
+    }
+
+    #ring(on) {
+      if (on === Boolean(this.#title)) return;
+      if (on) {
+        this.#title = document.title || " ";
+        document.title = `☎ ${this.#title}`;
+      } else {
+        if (document.title === `☎ ${this.#title}`) document.title = this.#title; // else the page has set another
+        this.#title = "";
+      }
+    }
+
+    // What the agent does.
+
+    async #dial(number) {
+      const { number: field, call } = this.#parts;
+      call.disabled = true;
+      const { ok } = await connector.call(number);
+      call.disabled = false;
+      if (ok && field.value.trim() === number) field.value = "";
+    }
+
+    #toggle(name, open = this.#parts[name].hidden) {
+      for (const panel of ["line", "recent"]) {
+        const shown = open && panel === name;
+        this.#parts[panel].hidden = !shown;
+        this.#parts[`${panel}Button`].ariaExpanded = String(shown);
+      }
+      this.#update();
+    }
+
+    #fold(folded) {
+      const { fold } = this.#parts;
+      this.toggleAttribute("folded", folded);
+      local?.setItem(FOLDED, folded ? "1" : "");
+      fold.ariaExpanded = String(!folded);
+      fold.ariaLabel = folded ? t("Show the telephone") : t("Fold the telephone away");
+    }
+
+    /** Close what is open, innermost first. */
+    #close() {
+      if ([...this.#cards.values()].some((card) => card.closeTransfer())) return;
+      const open = ["line", "recent"].find((name) => !this.#parts[name].hidden);
+      if (!open) return;
+      this.#toggle(open, false);
+      this.#parts[`${open}Button`].focus();
+    }
+
+    #press(event) {
+      const { altKey, shiftKey, ctrlKey, metaKey } = event;
+      if (!altKey || !shiftKey || ctrlKey || metaKey || this.getAttribute("shortcuts") === "off") return;
+      // With Alt some keyboards type another character; the key's place then tells which letter is meant.
+      const key = /^[a-z]$/i.test(event.key) ? event.key.toUpperCase() : event.code.replace("Key", "");
+      const { presses } = SHORTCUTS[key] || {};
+      if (!presses) return;
+      event.preventDefault();
+      const cards = [...this.#cards.values()];
+      if (key !== "D") return void presses.some((name) => cards.some((card) => card.press(name)));
+      this.#fold(false);
+      this.#parts.number.focus();
+    }
+  }
+
+  customElements.define("cti-call-bar", CallBar);
+  connector.connect();
+})();

@@ -1,0 +1,290 @@
+/* cti_django: what the call bar is made of: its page's configuration, its elements, and the card of one call. */
+(() => {
+  "use strict";
+  const { t } = Cti;
+  const { ownPath, webLink } = Cti.Tabs;
+  const SVG = "http://www.w3.org/2000/svg";
+  const LISTED = 8;
+  const NOTE_MAX = 4000; // a message of the socket holds 16 KiB
+  const DIRECTORY_MS = 60_000;
+  const ICONS = {
+    phone: "M6 3h3l2 5-2 2a13 13 0 0 0 5 5l2-2 5 2v3a3 3 0 0 1-3 3A15 15 0 0 1 3 6a3 3 0 0 1 3-3z",
+    hold: "M9 6v12M15 6v12",
+    resume: "M8 5l11 7-11 7z",
+    transfer: "M3 12h16M14 7l5 5-5 5",
+    clock: "M12 7v5l3 2M21 12a9 9 0 1 1-18 0 9 9 0 0 1 18 0z",
+    close: "M6 6l12 12M18 6L6 18",
+    down: "M6 9l6 6 6-6",
+    inbound: "M18 6L7 17M7 9v8h8",
+    outbound: "M6 18L17 7M9 7h8v8",
+  };
+
+  const written = document.getElementById("cti-config")?.textContent;
+  const config = { face: "site", popPath: "", callsUrl: "", strings: {}, ...JSON.parse(written || "{}") };
+  Object.assign(Cti.strings, config.strings);
+
+  /** An element; a function is a listener, and what is false, undefined or "" is left out. */
+  function h(tag, attributes, ...children) {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (typeof value === "function") node.addEventListener(name, value);
+      else if (value) node.setAttribute(name, value === true ? "" : value);
+    }
+    node.append(...children.filter(Boolean));
+    return node;
+  }
+
+  function icon(name) {
+    const [svg, path] = ["svg", "path"].map((tag) => document.createElementNS(SVG, tag));
+    svg.setAttribute("viewBox", "0 0 24 24");
+    svg.setAttribute("aria-hidden", "true");
+    svg.setAttribute("class", `i-${name}`);
+    path.setAttribute("d", ICONS[name]);
+    svg.append(path);
+    return svg;
+  }
+
+  /** A button. The second click of a double click does nothing: by then another button can stand in its place. */
+  function button(label, iconName, click, attributes) {
+    const act = (event) => event.detail > 1 || click(event);
+    return h("button", { type: "button", ...attributes, click: act }, iconName && icon(iconName), label && h("span", null, label));
+  }
+
+  /** Change a text only where it differs: screen readers and selections are left in peace. */
+  function write(node, text) {
+    if (node.textContent !== text) node.textContent = text;
+    node.hidden = !text;
+  }
+
+  /** Seconds as "4:05" or "1:04:05". */
+  function duration(seconds) {
+    const [hours, minutes, rest] = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map(Math.floor);
+    const two = (value) => String(value).padStart(2, "0");
+    return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
+  }
+
+  const STATES = {
+    INITIAL: t("Your phone is ringing"),
+    ACCEPTED: t("Dialling"),
+    RINGING: t("Ringing"),
+    CONNECTED: t("Connected"),
+    ON_HOLD: t("On hold"),
+    HANGUP: t("Call ended"),
+    CANCEL: t("Call cancelled"),
+  };
+  const dotted = (...facts) => facts.filter(Boolean).join(" · ");
+  const isInbound = (call) => call.direction === Cti.DIRECTION.IN;
+  const ringsIn = (call) => call.status === "RINGING" && isInbound(call);
+  const stateWords = (call) => (ringsIn(call) ? t("Incoming call") : STATES[call.status]);
+  const contactUrl = ({ url, adminUrl }) => webLink((config.face === "admin" && adminUrl) || url || "");
+
+  /** Who is on the line, in words: {title, detail}; url: of the record; link: what to do about somebody unknown. */
+  function who(call) {
+    const [contact] = call.contacts || [];
+    const name = isInbound(call) ? call.sourceName : call.destinationName;
+    const number = call.display || call.number || (isInbound(call) ? call.source : call.destination);
+    const named = { title: name || number, detail: name ? number : "" };
+    switch (call.match) {
+      case "one":
+        return { title: contact.label, detail: dotted(contact.detail, number), url: contactUrl(contact) };
+      case "several":
+        return { ...named, link: t("Choose who it is") };
+      case "none":
+        return { ...named, link: t("Create contact") };
+      case "withheld":
+        return { title: t("Number withheld"), detail: "" };
+      case "forbidden":
+        return { ...named, detail: dotted(named.detail, t("Known, no access")) };
+      case "pending":
+        return { ...named, detail: dotted(named.detail, t("Looking up…")) };
+    }
+    return named;
+  }
+
+  let directory = { until: 0, users: [] };
+  async function colleagues() {
+    if (Date.now() < directory.until) return;
+    const { ok, data } = await Cti.desk.connector.directory();
+    if (ok) directory = { until: Date.now() + DIRECTORY_MS, users: data.users };
+  }
+
+  /** dismiss(): the agent is done with the card of a call that is over. */
+  class CallCard {
+    #parts = {};
+    #buttons;
+    #call;
+    #listed = "";
+
+    constructor(call, dismiss) {
+      const { connector } = Cti.desk;
+      const act = (name, method) => () => this.#act(name, connector[method](this.#call.id));
+      const keys = (letter, attributes) => ({ "aria-keyshortcuts": `Alt+Shift+${letter}`, ...attributes });
+      this.#call = call;
+      this.#buttons = {
+        answer: button(t("Answer"), "phone", act("answer", "answer"), keys("A", { class: "answer" })),
+        hold: button(t("Hold"), "hold", act("hold", "hold"), keys("O")),
+        resume: button(t("Resume"), "resume", act("resume", "resume"), keys("O")),
+        transfer: button(t("Transfer"), "transfer", () => this.toggleTransfer(), keys("X", { "aria-expanded": "false" })),
+        hangup: button(t("Hang up"), "phone", act("hangup", "terminate"), keys("H", { class: "hangup" })),
+        dismiss: button(t("Done"), "", dismiss, { class: "dismiss" }),
+      };
+      this.#build();
+    }
+
+    /** Whether somebody would miss the card if it went. */
+    get isInUse() {
+      return Cti.desk.notes.state(this.#call.id) !== "" || this.element.matches(":focus-within");
+    }
+
+    update(call) {
+      const { tabs } = Cti.desk;
+      const { state, name, detail, link, held, heldLink } = this.#parts;
+      const pop = tabs.popPath(call) || (config.popPath && ownPath(`${config.popPath}${call.id}/`, config.face));
+      const person = who(call);
+      this.#call = call;
+      this.element.dataset.state = call.status.toLowerCase();
+      this.element.setAttribute("aria-label", `${stateWords(call)}: ${person.title}`);
+      write(state, stateWords(call));
+      write(name, person.title);
+      this.#lead(name, person.url);
+      write(detail, person.detail);
+      write(link, (pop && person.link) || "");
+      this.#lead(link, pop);
+      this.#lead(heldLink, pop);
+      held.hidden = !tabs.isHeld(call);
+      this.#list(call);
+      this.#offer(call);
+      this.#updateNote(call);
+    }
+
+    /** nowMs by the server's clock. */
+    tick(nowMs) {
+      const { connectedAt, startedAt, endedAt } = this.#call;
+      const seconds = ((Date.parse(endedAt) || nowMs) - Date.parse(connectedAt || startedAt)) / 1000;
+      write(this.#parts.timer, duration(Math.max(0, seconds || 0)));
+    }
+
+    /** Press one of the card's buttons; returns whether it was there to be pressed. */
+    press(name) {
+      const node = this.#buttons[name];
+      if (node.hidden || node.disabled) return false;
+      node.click();
+      return true;
+    }
+
+    /** Returns whether there was a transfer panel to close. */
+    closeTransfer() {
+      if (this.#parts.transfer.hidden) return false;
+      this.toggleTransfer();
+      this.#buttons.transfer.focus();
+      return true;
+    }
+
+    async toggleTransfer() {
+      const { transfer, target } = this.#parts;
+      transfer.hidden = !transfer.hidden;
+      this.#buttons.transfer.setAttribute("aria-expanded", String(!transfer.hidden));
+      if (transfer.hidden) return;
+      target.value = "";
+      target.focus();
+      this.#filter();
+      await colleagues();
+      this.#filter();
+    }
+
+    #build() {
+      const parts = this.#parts;
+      const part = (name, tag, attributes, ...children) => (parts[name] = h(tag, { class: name, ...attributes }, ...children));
+      const label = t("Colleague or number");
+      this.element = h(
+        "article",
+        { class: "card", tabindex: "-1" },
+        h("div", { class: "head" }, icon(isInbound(this.#call) ? "inbound" : "outbound"), part("state", "span"), part("timer", "span")),
+        part("name", "a", { dir: "auto" }),
+        part("detail", "div", { dir: "auto" }),
+        part("contacts", "ul"),
+        part("link", "a"),
+        part("held", "p", null, t("There are unsaved changes on this page, so it stays."), " "),
+        h("div", { class: "actions" }, ...Object.values(this.#buttons)),
+        part(
+          "transfer",
+          "form",
+          { "data-cti-ignore": true, hidden: true, submit: (event) => this.#submitTransfer(event) },
+          part("target", "input", { autocomplete: "off", "aria-label": label, placeholder: label, input: () => this.#filter() }),
+          h("button", { class: "primary" }, t("Transfer")),
+          part("users", "ul"),
+        ),
+        part("noteBox", "label", null, t("Note"), part("noteState", "small")),
+      );
+      parts.held.append(part("heldLink", "a", { target: "_blank", rel: "noopener" }, t("Open in a new tab")));
+      const { notes } = Cti.desk;
+      const input = () => notes.edit(this.#call.id, parts.note.value);
+      const blur = () => notes.flush(this.#call.id);
+      parts.noteBox.append(part("note", "textarea", { rows: "2", maxlength: NOTE_MAX, dir: "auto", input, blur }));
+    }
+
+    #lead(node, href) {
+      href ? node.setAttribute("href", href) : node.removeAttribute("href");
+    }
+
+    #updateNote(call) {
+      const { notes } = Cti.desk;
+      const { note, noteBox, noteState } = this.#parts;
+      const [text, state] = [notes.text(call), notes.state(call.id)];
+      if (note.value !== text) note.value = text;
+      if (!state) note.defaultValue = text; // so that the guard counts just what is not saved
+      noteBox.hidden = ringsIn(call) && !text;
+      write(noteState, { saving: t("Saving…"), unsaved: t("Not saved yet") }[state] || (text && t("Saved")));
+    }
+
+    #submitTransfer(event) {
+      event.preventDefault();
+      const typed = this.#parts.target.value.trim();
+      const shown = this.#parts.users.querySelectorAll("button");
+      if (/^\+?[\d\s().\/-]+$/.test(typed)) this.#transferTo(typed);
+      else if (typed && shown.length === 1) shown[0].click();
+    }
+
+    #filter() {
+      const wanted = this.#parts.target.value.trim().toLowerCase();
+      const fits = ({ name, number }) => `${name} ${number}`.toLowerCase().includes(wanted);
+      const others = directory.users.filter((user) => user.number !== Cti.desk.board.session.number && fits(user));
+      const entry = ({ name, number }) => h("li", null, button(dotted(name, number), "", () => this.#transferTo(number)));
+      this.#parts.users.replaceChildren(...others.slice(0, LISTED).map(entry));
+    }
+
+    #transferTo(number) {
+      this.closeTransfer();
+      this.#act("transfer", Cti.desk.connector.transfer(this.#call.id, number));
+    }
+
+    #list({ match, contacts }) {
+      const several = match === "several" ? contacts.slice(0, LISTED) : [];
+      const listed = JSON.stringify(several);
+      if (this.#listed === listed) return;
+      this.#listed = listed;
+      const link = (contact) => h("a", { href: contactUrl(contact), dir: "auto" }, contact.label);
+      this.#parts.contacts.replaceChildren(
+        ...several.map((contact) => h("li", null, link(contact), " ", h("small", null, contact.detail))),
+      );
+    }
+
+    #offer(call) {
+      const isOver = call.status === "HANGUP" || call.status === "CANCEL";
+      const offered = isOver ? ["dismiss"] : call.actions || [];
+      const focused = this.element.getRootNode().activeElement;
+      for (const [name, node] of Object.entries(this.#buttons)) node.hidden = !offered.includes(name);
+      this.#buttons.hangup.lastChild.textContent = ringsIn(call) ? t("Decline") : t("Hang up");
+      if (this.#buttons.transfer.hidden) this.#parts.transfer.hidden = true;
+      // Not to another button: a second Enter would press what nobody meant.
+      if (focused?.hidden && this.element.contains(focused)) this.element.focus();
+    }
+
+    #act(name, answer) {
+      this.#buttons[name].disabled = true;
+      answer.finally(() => (this.#buttons[name].disabled = false));
+    }
+  }
+
+  Object.assign(Cti, { CallCard, page: { config, h, icon, button, write, duration, dotted, who, stateWords, isInbound, ringsIn } });
+})();

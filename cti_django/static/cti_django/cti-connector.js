@@ -1,0 +1,419 @@
+/* cti_django: a page's end of the line. Gives the one global `Cti` and needs no other file.
+   Wire contract: docs/architecture.md, "The socket". The page's API: docs/javascript.md. */
+(() => {
+  "use strict";
+  if (globalThis.Cti?.Connector) return;
+
+  const PING_MS = 20_000;
+  const DEAD_MS = 45_000; // without a frame for so long the line is dead, whatever the socket says
+  const OPENING_MS = 15_000;
+  const RESYNC_MS = 2_000;
+  const ANSWER_MS = 15_000;
+  const QUEUE_MS = 5_000; // for what is asked while offline: dialling minutes later would only surprise
+  const ECHO_MS = 2_000;
+  const [BACKOFF_MS, BACKOFF_MAX_MS] = [500, 30_000];
+  const NODE = /^(user|ivr|queue|conf):[1-9][0-9]+$/;
+
+  const same = (...names) => Object.fromEntries(names.map((name) => [name, name]));
+  const CALL_STATUS = same("INITIAL", "ACCEPTED", "RINGING", "CONNECTED", "ON_HOLD", "HANGUP", "CANCEL");
+  const SESSION = same("READY", "LOGGED_IN", "LOGGED_OUT", "TWO_FACTOR_AUTH", "SUBSCRIBED", "INFO", "ERROR");
+  const EVENT = { ...SESSION, ...CALL_STATUS, MATCHED: "MATCHED" };
+  const DIRECTION = { IN: "INBOUND", OUT: "OUTBOUND" };
+
+  const script = document.currentScript;
+  const isOver = (call) => call.status === "HANGUP" || call.status === "CANCEL";
+  const t = (text) => (Object.hasOwn(Cti.strings, text) ? Cti.strings[text] : text);
+  const refusal = (code, message) => ({ ok: false, code, message, data: {} });
+
+  class Connector {
+    #options;
+    #url;
+    #socket = null;
+    #link = "closed"; // closed | opening | open | waiting
+    #attempts = 0;
+    #timers = { retry: 0, ping: 0, dead: 0, resync: 0 };
+    #pending = new Map(); // id -> {message, resolve, timer}; sent again under the same id on a new socket
+    #count = 0;
+    #focused = document.hasFocus();
+
+    #fence = -1;
+    #seq = -1;
+    #awaiting = false; // a snapshot has been asked for
+    #session = { state: "none" };
+    #calls = new Map(); // the live calls, as the server tells them
+
+    #login = null; // what this page logged in with; null before login() and after LOGGED_OUT
+    #joined = false; // the server has said yes to it
+    #rejoin = false; // the socket is new: the server must hear of the login again
+    #once = new Set(); // LOGGED_IN, SUBSCRIBED <uri>, READY: told once per login()
+    #told = new Map(); // the live calls, as this page was told them
+    #notice = { message: "", at: 0 };
+    #dialling = false;
+
+    /** options: onMessage(event); socket (URL or path); for a user interface that follows the server's state itself
+        onEnvelope(envelope) and onLink(state, closeCode). `apiEndpoint` is accepted: the server knows its own. */
+    constructor(options) {
+      this.#options = options || {};
+      this.#url = this.#options.socket || script?.dataset.socket || "/ws/cti/";
+      this.tab = Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join("");
+      addEventListener("online", () => this.#wake());
+      addEventListener("pageshow", (event) => event.persisted && this.#wake());
+      document.addEventListener("visibilitychange", () => document.hidden || this.#wake());
+    }
+
+    // The page's API. Nothing throws; every promise is kept, with {ok, message, code, data}.
+
+    login(...args) {
+      while (args.length && args.at(-1) === undefined) args.pop();
+      if (args.length > 2 || !args.every((text) => typeof text === "string" && text.trim())) {
+        return this.#misuse("login", t("Log in with an e-mail address and a password, or with an API key."));
+      }
+      const [first, second] = args;
+      this.#forget();
+      this.#login = second ? { username: first, password: second } : first ? { api_key: first } : {};
+      this.connect();
+      return this.#sendLogin(this.#login);
+    }
+
+    twoFactorAuth(code, nonce) {
+      if (!code) return this.#misuse("code", t("Enter the code."));
+      return this.command("code", { code: String(code), nonce: String(nonce || "") });
+    }
+
+    logout() { return this.command("logout"); }
+    isConnected() { return this.#link === "open" && this.#login !== null && this.#session.state === "ready"; }
+    getSubscriptionURIs() { return [...(this.#session.subscriptions || [])]; }
+
+    call(number) {
+      if (!String(number ?? "").trim()) return this.#misuse("number", t("Enter a number."));
+      if (this.#dialling) return this.#misuse("dialling", t("A call is already being started."), "INFO");
+      this.#dialling = this.#login !== null;
+      return this.command("call", { number: String(number) }).finally(() => (this.#dialling = false));
+    }
+
+    answer(callId) { return this.command("answer", callId ? { call_id: String(callId) } : {}); }
+    terminate(callId) { return this.#onCall("hangup", callId); }
+    hold(callId) { return this.#onCall("hold", callId); }
+    resume(callId) { return this.#onCall("resume", callId); }
+
+    transfer(callId, number) {
+      if (!number) return this.#misuse("number", t("Enter a number."));
+      return this.#onCall("transfer", callId, { number: String(number) });
+    }
+
+    link(callId, url, text) {
+      return this.#onCall("link", callId, { url: String(url || ""), text: String(text || "") });
+    }
+
+    subscribe(node) {
+      if (!NODE.test(node)) return this.#misuse("node", t("Subscribe to user:<id>, ivr:<id>, queue:<id> or conf:<id>."));
+      return this.command("subscribe", { node });
+    }
+
+    /** Refusals of these two are no events, only answers. directory: data.users = [{number, name, node}]. */
+    note(callId, text) { return this.#ask({ type: "note", call_id: String(callId), text: String(text) }); }
+    directory() { return this.#ask({ type: "directory" }); }
+
+    /** Any command of the socket contract. */
+    command(name, fields) {
+      if (!this.#login) return this.#misuse("not_logged_in", t("Log in first."));
+      return this.#ask({ ...fields, type: "command", command: name }).then((answer) => this.#complain(answer));
+    }
+
+    /** Open the socket without logging in: snapshots come, events do not. */
+    connect() { if (!this.#socket && !this.#timers.retry) this.#open(); }
+
+    /** Tell the server whether the agent looks at this page: the tab that she looked at last rings and pops. */
+    focus(focused) {
+      this.#focused = focused;
+      this.#send({ type: "focus", focused });
+    }
+
+    // The socket.
+
+    #open() {
+      this.#clear("retry");
+      this.#setLink("opening");
+      let socket;
+      try {
+        const url = new URL(this.#url, location.href);
+        url.protocol = url.protocol.replace(/^http/, "ws");
+        socket = this.#socket = new WebSocket(url.href);
+      } catch (error) {
+        return this.#closed(0);
+      }
+      this.#expectFrame(OPENING_MS);
+      socket.onopen = () => socket === this.#socket && this.#opened();
+      socket.onmessage = (frame) => socket === this.#socket && this.#receive(frame.data);
+      socket.onclose = (close) => socket === this.#socket && this.#closed(close.code);
+    }
+
+    #opened() {
+      const pending = [...this.#pending.values()].map(({ message }) => message);
+      this.#fence = this.#seq = -1;
+      this.#rejoin = this.#login !== null && !pending.some((message) => message.type === "login");
+      for (const message of [{ type: "hello", tab: this.tab, focused: this.#focused }, ...pending]) this.#send(message);
+      this.#awaitSnapshot();
+      this.#timers.ping = setInterval(() => this.#ping(DEAD_MS - PING_MS), PING_MS);
+    }
+
+    #closed(code) {
+      this.#socket = null;
+      for (const name of ["ping", "dead", "resync"]) this.#clear(name);
+      if (code === 4401 || code === 4403) return this.#refusedBySite(code);
+      const delay = Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** this.#attempts++);
+      this.#timers.retry = setTimeout(() => this.#open(), delay * (0.5 + Math.random() / 2));
+      this.#setLink("waiting");
+    }
+
+    #refusedBySite(code) {
+      const why = code === 4401 ? t("You are logged out of this site.") : t("You have no permission to use the telephone.");
+      const wasLoggedIn = this.#login !== null;
+      this.#setLink("closed", code);
+      this.#loggedOut(why);
+      for (const id of [...this.#pending.keys()]) this.#settle(id, refusal("closed", why));
+      if (wasLoggedIn) this.#misuse("closed", why);
+    }
+
+    #wake() {
+      if (this.#timers.retry) this.#open();
+      else if (this.#link === "open") this.#ping(5_000); // after a sleep the socket may only look alive
+    }
+
+    #ping(patience) {
+      this.#send({ type: "ping" });
+      this.#expectFrame(patience);
+    }
+
+    #expectFrame(patience) {
+      this.#timers.dead ||= setTimeout(() => {
+        const socket = this.#socket;
+        this.#closed(0);
+        socket.close();
+      }, patience);
+    }
+
+    #clear(name) {
+      clearTimeout(this.#timers[name]);
+      this.#timers[name] = 0;
+    }
+
+    #setLink(state, closeCode = 0) {
+      if (state === this.#link) return;
+      this.#link = state;
+      this.#callPage("onLink", state, closeCode);
+    }
+
+    #send(message) {
+      if (this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(message));
+    }
+
+    #ask(message, limit = this.#link === "open" ? ANSWER_MS : QUEUE_MS) {
+      const id = String(++this.#count);
+      return new Promise((resolve) => {
+        const late = refusal("timeout", t("The server did not answer in time."));
+        const timer = setTimeout(() => this.#settle(id, late), limit);
+        this.#pending.set(id, { message: { ...message, id }, resolve, timer });
+        this.#send({ ...message, id });
+      });
+    }
+
+    #settle(id, answer) {
+      const pending = this.#pending.get(id);
+      if (!pending) return;
+      this.#pending.delete(id);
+      clearTimeout(pending.timer);
+      pending.resolve(answer);
+    }
+
+    // What the server says.
+
+    #receive(text) {
+      this.#clear("dead");
+      let message;
+      try {
+        message = JSON.parse(text);
+      } catch (error) {
+        return Cti.log("a frame that is not JSON was dropped");
+      }
+      const { type, id, fence, seq } = message || {};
+      if (type === "answer") this.#settle(id, message);
+      else if (type === "elected") this.#callPage("onEnvelope", message);
+      else if (type === "snapshot" && this.#isNews(fence, seq)) this.#takeSnapshot(message);
+      else if ((type === "event" || type === "session") && this.#isNews(fence, seq - 1)) this.#takeEnvelope(message);
+    }
+
+    #isNews(fence, seq) {
+      return fence > this.#fence || (fence === this.#fence && seq >= this.#seq);
+    }
+
+    #takeEnvelope(envelope) {
+      const { fence, seq, session, event } = envelope;
+      const gap = fence > this.#fence || seq > this.#seq + 1;
+      [this.#fence, this.#seq] = [fence, seq];
+      if (gap && !this.#awaiting) this.#resync();
+      if (session) this.#session = session;
+      this.#callPage("onEnvelope", envelope);
+      // An event is whole in itself, so it is told even behind a gap; the snapshot then brings what was missed.
+      if (event) this.#hear(event);
+      else this.#followSession();
+    }
+
+    #takeSnapshot(snapshot) {
+      const { fence, seq, session, calls, recent } = snapshot;
+      [this.#fence, this.#seq, this.#session] = [fence, seq, session];
+      this.#awaiting = false;
+      this.#attempts = 0;
+      this.#clear("resync");
+      this.#calls = new Map(calls.filter((call) => !isOver(call)).map((call) => [call.id, call]));
+      this.#setLink("open");
+      this.#callPage("onEnvelope", snapshot);
+      this.#tellDifferences(recent);
+      if (this.#rejoin) this.#joinAgain();
+    }
+
+    #resync() {
+      this.#send({ type: "resync" });
+      this.#awaitSnapshot();
+    }
+
+    #awaitSnapshot() {
+      this.#awaiting = true;
+      this.#clear("resync");
+      this.#timers.resync = setTimeout(() => this.#resync(), RESYNC_MS);
+    }
+
+    #sendLogin(fields) {
+      return this.#ask({ type: "login", ...fields }, ANSWER_MS).then((answer) => {
+        if (this.#login !== fields) return answer; // another login() or a logout came in between
+        this.#joined = answer.ok;
+        if (answer.ok) this.#tellDifferences([]);
+        else if (answer.code !== "timeout") this.#login = null;
+        return this.#complain(answer);
+      });
+    }
+
+    #joinAgain() {
+      this.#rejoin = false;
+      const { state } = this.#session;
+      if (!this.#login || state === "refused" || state === "logged_out") return;
+      // A session that lives is only joined: credentials could start it anew in the middle of a call.
+      if (state === "none") this.#sendLogin(this.#login);
+      else this.#ask({ type: "login" });
+    }
+
+    // What the page is told.
+
+    #hear(event) {
+      const { name, call } = event;
+      if (call) isOver(call) ? this.#calls.delete(call.id) : this.#calls.set(call.id, call);
+      if (name === "LOGGED_OUT") this.#loggedOut(event.message);
+      else if (!this.#login) return;
+      else if (call) this.#tellCall(event);
+      else if (name === "INFO" || name === "ERROR") this.#tellNotice(event);
+      else if (name === "READY") this.#tellReady(event);
+      else this.#tellOnce(event);
+    }
+
+    #followSession() {
+      const { state, code, message } = this.#session;
+      if (this.#joined && (state === "refused" || (state === "none" && code))) {
+        this.#forget();
+        this.#login = null;
+        this.#tellNotice({ name: "ERROR", code, message });
+      }
+      this.#tellDifferences([]);
+    }
+
+    #tellDifferences(recent) {
+      if (!this.#joined) return;
+      const { state, nonce, message } = this.#session;
+      if (state === "logged_out" && this.#once.has("LOGGED_IN")) return this.#loggedOut(message);
+      if (state === "ready") this.#tellReady({ name: "READY" });
+      if (state === "two_factor") this.#tellOnce({ name: "TWO_FACTOR_AUTH", nonce, message });
+      for (const call of this.#calls.values()) {
+        if (this.#told.get(call.id)?.status !== call.status) this.#tellCall({ name: call.status, call });
+      }
+      for (const [id, known] of this.#told) {
+        if (this.#calls.has(id)) continue;
+        const cause = t("It ended while this page was not connected.");
+        const lost = { ...known, status: "HANGUP", cause, endReason: "inferred", actions: [] };
+        const call = recent.find((other) => other.id === id) || lost;
+        this.#tellCall({ name: call.status, call });
+      }
+    }
+
+    #tellCall(event) {
+      const { call } = event;
+      isOver(call) ? this.#told.delete(call.id) : this.#told.set(call.id, call);
+      if (event.name === "INITIAL") this.#dialling = false;
+      this.#tell(event);
+    }
+
+    #tellReady(event) {
+      this.#tellOnce({ name: "LOGGED_IN" });
+      for (const uri of this.getSubscriptionURIs()) this.#tellOnce({ name: "SUBSCRIBED", uri, message: uri });
+      this.#tellOnce(event);
+    }
+
+    #tellOnce(event) {
+      const key = [event.name, event.uri || event.nonce].filter(Boolean).join(" ");
+      if (!this.#once.has(key)) this.#tell(event);
+      this.#once.add(key);
+    }
+
+    /** The server says a refusal twice, as an answer and as an event: the page hears it once. */
+    #tellNotice(event) {
+      const now = Date.now();
+      const isEcho = event.message === this.#notice.message && now - this.#notice.at < ECHO_MS;
+      this.#notice = { message: event.message, at: now };
+      if (!isEcho) this.#tell(event);
+    }
+
+    #forget() {
+      this.#joined = this.#rejoin = this.#dialling = false;
+      this.#once.clear();
+      this.#told.clear();
+    }
+
+    #loggedOut(message) {
+      const wasLoggedIn = this.#login !== null;
+      this.#forget();
+      this.#login = null;
+      this.#calls.clear();
+      if (wasLoggedIn) this.#tell({ name: "LOGGED_OUT", message });
+    }
+
+    #onCall(name, callId, fields) {
+      if (!callId) return this.#misuse("call_id", t("Say which call."));
+      return this.command(name, { ...fields, call_id: String(callId) });
+    }
+
+    #misuse(code, message, name = "ERROR") {
+      this.#tellNotice({ name, code, message });
+      return Promise.resolve(refusal(code, message));
+    }
+
+    #complain(answer) {
+      const { ok, code, message } = answer;
+      // A little later: the event, if there is one, knows whether it is an INFO or an ERROR.
+      if (!ok) setTimeout(() => this.#tellNotice({ name: "ERROR", code, message }), 250);
+      return answer;
+    }
+
+    #tell({ name, message, at, ...facts }) {
+      this.#callPage("onMessage", { name, message: message || "", at: at || new Date().toISOString(), ...facts });
+    }
+
+    #callPage(callback, ...args) {
+      try {
+        this.#options[callback]?.(...args);
+      } catch (error) {
+        console.error("CTI:", callback, error); // the page's mistake must not cut the line
+      }
+    }
+  }
+
+  const log = (message) => console.info("CTI:", message);
+  const Cti = (globalThis.Cti = { EVENT, DIRECTION, CALL_STATUS, Connector, strings: {}, t, log });
+})();
