@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from phonenumbers import SUPPORTED_REGIONS
 
 from .admin_mixins import CTIAdminMixin
 from .calls.numbers import read_number
@@ -69,7 +70,7 @@ class ConnectorAccountForm(forms.ModelForm):
     def clean_region(self) -> str:
         """Capitals, as ISO 3166 writes it."""
         region = self.cleaned_data["region"].strip().upper()
-        if region and not (len(region) == 2 and region.isascii() and region.isalpha()):
+        if region and region not in SUPPORTED_REGIONS:
             raise forms.ValidationError(_("Write the region as two letters, such as GB."))
         return region
 
