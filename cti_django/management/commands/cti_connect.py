@@ -1,0 +1,197 @@
+"""One connector session on the terminal: events out as JSON lines, commands in as lines. No browser, no database."""
+
+import asyncio
+import contextlib
+import getpass
+import json
+import os
+import signal
+import sys
+import threading
+from argparse import ArgumentParser
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+
+from ...calls.commands import Command as CTICommand
+from ...calls.commands import Logout, TwoFactorCode, parse_command
+from ...calls.events import Event, EventName, SessionEvent
+from ...connectors.base import Connector, Credentials
+from ...exceptions import InvalidCommand
+from ...sessions.registry import build_connector
+from ...sessions.session import AgentSession, LinkState, SessionState
+
+__all__ = ["Command", "parse_line"]
+
+MAX_LINE = 4_096  # bytes of one line on stdin
+
+# command -> the fields that its words are, and whether the last one takes the rest of the line
+_WORDS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "call": (("number",), True),
+    "answer": (("call_id",), False),
+    "hangup": (("call_id",), False),
+    "hold": (("call_id",), False),
+    "resume": (("call_id",), False),
+    "transfer": (("call_id", "number"), True),
+    "subscribe": (("node",), False),
+    "link": (("call_id", "url", "text"), True),
+    "code": (("code",), False),
+    "logout": ((), False),
+}
+
+
+def parse_line(line: str, command_id: str) -> CTICommand:
+    """The command that `line` is: ``call +44...``, ``transfer <call id> <number>`` ...
+
+    Raises:
+        InvalidCommand: it is none.
+    """
+    name, _, rest = line.strip().partition(" ")
+    if name not in _WORDS:
+        raise InvalidCommand(f"There is no such command. Commands are: {', '.join(_WORDS)}.", code="unknown_command")
+    fields, takes_rest = _WORDS[name]
+    words = rest.split(maxsplit=len(fields) - 1) if takes_rest else rest.split()
+    if len(words) > len(fields):
+        raise InvalidCommand(f"“{name}” takes: {' '.join(fields) or 'nothing'}.")
+    return parse_command({"command": name, "id": command_id, **dict(zip(fields, words, strict=False))})
+
+
+class Command(BaseCommand):
+    """See ``help``."""
+
+    help = (
+        "Run one connector session on the terminal. Events come out as JSON lines on stdout; lines on stdin are "
+        "commands: " + ", ".join(_WORDS) + ". The password is asked for, or comes from CTI_PASSWORD; CTI_API_KEY is "
+        "used instead if it is set. Exit code 0 after logout or Ctrl-C, 1 if the log-in is refused or the session ends."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The command line."""
+        parser.add_argument("--connector", default="voipstudio", help="as CTI_DJANGO['CONNECTORS'] names it")
+        parser.add_argument(
+            "--option",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="an option of the connector, e.g. api_url=http://127.0.0.1:9000/v1.2/voipstudio; may be repeated",
+        )
+        parser.add_argument("--username", default="", help="as the telephone system wants it")
+        parser.add_argument("--region", default="", help="where national numbers belong, e.g. GB")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until logged out, refused or stopped."""
+        given = dict(option.partition("=")[::2] for option in options["option"])
+        try:
+            connector = build_connector(
+                options["connector"], _credentials(options["username"]), given, options["region"]
+            )
+        except (ImproperlyConfigured, ValueError) as error:
+            raise CommandError(str(error), returncode=2) from None
+        if not asyncio.run(_Terminal(connector).run()):
+            sys.exit(1)
+
+
+def _credentials(username: str) -> Credentials:
+    api_key = os.environ.get("CTI_API_KEY", "")
+    if api_key:
+        return Credentials(api_key=api_key)
+    password = os.environ.get("CTI_PASSWORD", "")
+    if not username:
+        raise CommandError("Give --username, or an API key in CTI_API_KEY.", returncode=2)
+    if not password:
+        if not sys.stdin.isatty():
+            raise CommandError("Put the password into CTI_PASSWORD: there is nobody to ask.", returncode=2)
+        password = getpass.getpass(stream=sys.stderr)
+    return Credentials(username=username, password=password)
+
+
+class _Terminal:
+    """One session between stdin and stdout."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._session = AgentSession(connector, self._tell)
+        self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+        self._moved = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._has_logged_out = False
+
+    async def run(self) -> bool:
+        """Run the session; whether it ended as the agent wanted."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(number, self._stop.set)
+        threading.Thread(target=self._read_stdin, args=(loop,), daemon=True).start()
+        session = asyncio.create_task(self._session.run())
+        obeying = asyncio.create_task(self._obey())
+        stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({session, stop}, return_when=asyncio.FIRST_COMPLETED)
+        is_good = stop.done() or self._has_logged_out
+        for task in (session, obeying, stop):
+            task.cancel()
+        await asyncio.gather(session, obeying, stop, return_exceptions=True)
+        return is_good
+
+    # -- out ----------------------------------------------------------------------------------------------------
+
+    async def _tell(self, said: Event | SessionState) -> None:
+        if isinstance(said, SessionState):
+            self._moved.set()
+            if said.retry_at is not None:
+                sys.stderr.write(f"{said.message} Next attempt at {said.retry_at:%H:%M:%S} UTC.\n")
+            return
+        self._print(said)
+
+    def _print(self, event: Event) -> None:
+        try:
+            print(json.dumps(event.to_json()), flush=True)
+        except OSError:  # nobody reads any more
+            self._stop.set()
+
+    # -- in -----------------------------------------------------------------------------------------------------
+
+    def _read_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
+        # A thread, because stdin may be a file or /dev/null, which no event loop can wait for; and os.read, because a
+        # thread inside sys.stdin would keep the interpreter from ending.
+        rest = b""
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            while data := os.read(sys.stdin.fileno(), MAX_LINE):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    loop.call_soon_threadsafe(self._lines.put_nowait, line)
+                rest = rest[: 2 * MAX_LINE]
+            loop.call_soon_threadsafe(self._lines.put_nowait, rest)
+
+    async def _obey(self) -> None:
+        for number in count(1):
+            line = await self._lines.get()
+            text = line[:MAX_LINE].decode(errors="replace").strip()
+            if not text:
+                continue
+            try:
+                command = parse_line(text, f"line-{number}")
+            except InvalidCommand as error:
+                event = SessionEvent(name=EventName.ERROR, at=datetime.now(UTC), message=str(error), code=error.code)
+                self._print(event)
+                continue
+            await self._carry_out(command)
+
+    async def _carry_out(self, command: CTICommand) -> None:
+        # Commands from a pipe are all there before the line is: they wait for it.
+        await self._leave(LinkState.NONE, LinkState.CONNECTING)
+        if isinstance(command, Logout):
+            self._has_logged_out = True
+        answer = await self._session.command(command)
+        if isinstance(command, Logout):
+            self._session.retry_now()  # a session that waits for its line ends at once, too
+        if isinstance(command, TwoFactorCode) and answer.ok:
+            await self._leave(LinkState.TWO_FACTOR)
+
+    async def _leave(self, *states: LinkState) -> None:
+        while self._session.state.state in states:
+            self._moved.clear()
+            await self._moved.wait()
