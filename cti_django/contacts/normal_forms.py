@@ -92,8 +92,6 @@ def _read(text: str, region: str) -> NormalForm | None:
             return NormalForm("", party.extension)
         case PartyKind.EMERGENCY:
             return None
-    number = read_number(text, region)
-    if not number:
-        return None
     extension = _EXTENSION.search(text)
-    return NormalForm(number, extension[1] if extension else "")
+    number = read_number(text[: extension.start()] if extension else text, region)
+    return NormalForm(number, extension[1] if extension else "") if number else None

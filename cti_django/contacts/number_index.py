@@ -3,6 +3,7 @@
 Writing is by comparison: what is there already costs nothing but the look, so indexing again is harmless at any time.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from .normal_forms import NormalForm, normal_forms
 from .sources import Source, registered, source_for
 
 __all__ = ["BATCH", "content_type_id", "index", "index_records", "remove_orphans", "remove_unregistered"]
+
+logger = logging.getLogger("cti_django.contacts")
 
 BATCH = 500
 """Records that are read and written at a time."""
@@ -60,15 +63,22 @@ def index_records(source: Source, object_ids: Sequence[Any], *, using: str | Non
     alias = router.db_for_write(ContactNumber)
     type_id = content_type_id(source.model, alias)
     wanted: dict[tuple[str, str, str], ContactNumber] = {}
+    unreadable = set()
     for obj in source.queryset(using).filter(pk__in=object_ids):
-        for row in _rows(source, obj, type_id):
-            wanted[row.object_id, row.number, row.extension] = row
+        try:
+            for row in list(_rows(source, obj, type_id)):
+                wanted[row.object_id, row.number, row.extension] = row
+        except Exception:  # one record with a label that fails must not keep the others out
+            logger.exception("The numbers of %s %s cannot be read.", source.model_label, obj.pk)
+            unreadable.add(str(obj.pk))
     rows = ContactNumber.objects.using(alias).filter(
         content_type_id=type_id, object_id__in=[str(object_id) for object_id in object_ids]
     )
     stale = []
     for row in rows:
         new = wanted.get((row.object_id, row.number, row.extension))
+        if new is None and row.object_id in unreadable:
+            continue
         if new is None:
             stale.append(row.pk)
         elif all(getattr(row, name) == getattr(new, name) for name in _SHOWN):

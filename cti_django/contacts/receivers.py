@@ -7,7 +7,6 @@ harmless. A failure is logged by Django and never reaches whoever saved the reco
 
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import partial
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -91,7 +90,7 @@ def _after(sender: type[Model], instance: Model, using: str, **kwargs: Any) -> N
         elif not deleted:
             keys = _named_owner(source, path, instance) or _owners(source, path, [instance.pk], using)
             _collect(source, keys, using)
-    transaction.on_commit(partial(_drain, using), using=using, robust=True)
+    _drain_after_commit(using)
 
 
 def _linked(
@@ -116,7 +115,7 @@ def _linked(
             near = ()
         _collect(source, _owners(source, path, near, using) if path else near, using)
     if action.startswith("post_"):
-        transaction.on_commit(partial(_drain, using), using=using, robust=True)
+        _drain_after_commit(using)
 
 
 def _named_owner(source: Source, path: str, instance: Model) -> list[Any]:
@@ -140,6 +139,13 @@ def _collect(source: Source, keys: Iterable[Any], using: str) -> None:
     found = set(keys)
     with _lock:
         _pending.setdefault(connections[using], defaultdict(set))[source].update(found)
+
+
+def _drain_after_commit(using: str) -> None:
+    def drain() -> None:  # no partial(): Django asks a callback that failed for its name, to log it
+        _drain(using)
+
+    transaction.on_commit(drain, using=using, robust=True)
 
 
 def _drain(using: str) -> None:

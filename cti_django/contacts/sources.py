@@ -6,6 +6,7 @@ A CRM registers them in its ``cti.py``, which is found as ``admin.py`` is.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from django.apps import apps
@@ -44,7 +45,7 @@ class Source:
 
     def queryset(self, using: str | None = None) -> QuerySet:
         """The records that are indexed, with everything that their numbers, labels and details need."""
-        paths = [path.rpartition("__")[0] for path in self.related]
+        paths = ["__".join(_attributes(self.model, path)[:-1]) for path in self.related]
         queryset = self.model._default_manager.using(using)
         return queryset.prefetch_related(*dict.fromkeys([*self.prefetch, *paths]))
 
@@ -53,7 +54,7 @@ class Source:
         for name in self.fields:
             yield name, getattr(obj, name)
         for path in self.related:
-            for value in _walk(obj, path.split("__")):
+            for value in _walk(obj, _attributes(self.model, path)):
                 yield path, value
         if self.numbers is not None:
             for value in self.numbers(obj) or ():
@@ -228,21 +229,26 @@ def resolve(model: type[Model], path: str) -> list[Field | ForeignObjectRel]:
     return steps
 
 
-def _walk(obj: Any, names: list[str]) -> Iterator[Any]:
+@cache
+def _attributes(model: type[Model], path: str) -> list[str]:
+    """A look-up path as the attributes to follow: the other end of a foreign key has another name there."""
+    steps = resolve(model, path)
+    return [step.get_accessor_name() if isinstance(step, ForeignObjectRel) else step.name for step in steps]
+
+
+def _walk(obj: Any, attributes: Sequence[str]) -> Iterator[Any]:
     if obj is None:
         return
-    *relations, last = names
-    if not relations:
-        yield getattr(obj, last)
-        return
-    step = obj._meta.get_field(relations[0])
-    accessor = step.get_accessor_name() if isinstance(step, ForeignObjectRel) else step.name
+    first, *others = attributes
     try:
-        found = getattr(obj, accessor)
+        found = getattr(obj, first)
     except ObjectDoesNotExist:  # the other end of a one-to-one relation
         return
+    if not others:
+        yield found
+        return
     for each in found.all() if hasattr(found, "all") else [found]:
-        yield from _walk(each, names[1:])
+        yield from _walk(each, others)
 
 
 def _shown(how: Callable[[Any], Any] | str, obj: Model) -> str:
