@@ -200,7 +200,7 @@ class Sandbox:
 
     async def _root(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() != "websocket":
-            return web.HTTPFound("/console/")
+            raise web.HTTPFound("/console/")
         offered = [one.strip().lower() for one in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
         if "sip" not in offered:
             return web.Response(status=400, text="The WebSocket subprotocol here is sip (RFC 7118).")
