@@ -268,7 +268,7 @@
       this.#calls = new Map(calls.filter((call) => !isOver(call)).map((call) => [call.id, call]));
       this.#setLink("open");
       this.#callPage("onEnvelope", snapshot);
-      this.#tellDifferences(recent);
+      this.#followSession(recent); // a snapshot may overtake the envelopes, which are dropped then
       if (this.#rejoin) this.#joinAgain();
     }
 
@@ -315,14 +315,14 @@
       else this.#tellOnce(event);
     }
 
-    #followSession() {
+    #followSession(recent = []) {
       const { state, code, message } = this.#session;
       if (this.#joined && (state === "refused" || (state === "none" && code))) {
         this.#forget();
         this.#login = null;
         this.#tellNotice({ name: "ERROR", code, message });
       }
-      this.#tellDifferences([]);
+      this.#tellDifferences(recent);
     }
 
     #tellDifferences(recent) {
