@@ -1,0 +1,87 @@
+"""``cti_sandbox`` and ``cti_ring``."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from cti_django.sandbox.server import Sandbox
+
+RUN = "import django; from django.core.management import execute_from_command_line as run; run()"
+
+
+def ring(*args: str) -> str:
+    out = StringIO()
+    call_command("cti_ring", *args, stdout=out)
+    return out.getvalue()
+
+
+async def test_ring_prints_the_call_id(sandbox: Sandbox) -> None:
+    args = ("10031", "--from", "+442079460018", "--name", "Dana", "--url", sandbox.base_url)
+    assert await asyncio.to_thread(ring, *args) == "7310025\n"
+    call = sandbox.switch.call("7310025")
+    assert (call.origin.party.number, call.origin.party.name) == ("442079460018", "Dana")
+
+
+async def test_ring_without_a_number_withholds_it(sandbox: Sandbox) -> None:
+    await asyncio.to_thread(ring, "10031", "--url", sandbox.base_url + "/")
+    assert sandbox.switch.call("7310025").origin.party.number == "anonymous"
+
+
+async def test_ring_passes_on_what_the_sandbox_says(sandbox: Sandbox) -> None:
+    with pytest.raises(CommandError, match="There is no such extension"):
+        await asyncio.to_thread(ring, "10999", "--url", sandbox.base_url)
+
+
+async def test_ring_says_plainly_that_nothing_answers(sandbox: Sandbox) -> None:
+    await sandbox.stop()
+    with pytest.raises(CommandError, match=r"No sandbox answers at http://127\.0\.0\.1:\d+\. Start one"):
+        await asyncio.to_thread(ring, "10031", "--url", sandbox.base_url)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "127.0.0.1:9000", ""])
+def test_ring_takes_web_addresses_only(url: str) -> None:
+    with pytest.raises(CommandError, match="begins with http"):
+        ring("10031", "--url", url)
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, "cti_sandbox", "--port", "0", "--users", "12", "--pick-up", "1"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+    )
+    yield process
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
+
+
+async def test_the_sandbox_prints_where_it_is_and_ends_on_ctrl_c(running: asyncio.subprocess.Process) -> None:
+    assert running.stdout
+    lines: dict[str, str] = {}
+    async with asyncio.timeout(30):
+        while "..." not in lines:
+            line = (await running.stdout.readline()).decode()
+            assert line, (await running.stderr.read()).decode() if running.stderr else ""
+            name, _, rest = line.strip().partition(" ")
+            lines[name] = rest.strip()
+        assert lines["password"].startswith("sandbox")
+        assert "alice@example.com" in lines["10031"]
+        assert lines["..."] == "2 more, up to 10042"
+        url = lines["console"].removesuffix("/console/")
+        assert await asyncio.to_thread(ring, "10042", "--url", url) == "7310025\n"
+        running.send_signal(signal.SIGINT)
+        assert await running.wait() == 0
+
+
+async def test_a_port_that_is_taken_is_said_plainly(sandbox: Sandbox) -> None:
+    with pytest.raises(CommandError, match="Cannot listen on"):
+        await asyncio.to_thread(call_command, "cti_sandbox", port=sandbox.port)
