@@ -361,7 +361,8 @@ def _sentence(value: Any) -> str:
     if not isinstance(value, str):
         return ""
     text = _BIDI.sub("", _BLANK.sub(" ", _TAG.sub(" ", value[: 4 * MAX_SENTENCE])))
-    return _BLANK.sub(" ", text.replace("<", " ").replace(">", " ")).strip()[:MAX_SENTENCE]
+    text = _BLANK.sub(" ", text.replace("<", " ").replace(">", " "))
+    return re.sub(r" (?=[.,;:!?])", "", text).strip()[:MAX_SENTENCE]
 
 
 def _id_text(value: Any) -> str:

@@ -1,6 +1,8 @@
 """The connector against a service that does what each test says."""
 
 import asyncio
+import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -40,8 +42,11 @@ CALL = Call(
 )
 
 
-def cid(number=iter(range(10_000))):
-    return f"command-{next(number)}"
+COMMAND_NUMBERS = itertools.count()
+
+
+def cid():
+    return f"command-{next(COMMAND_NUMBERS)}"
 
 
 # -- logging in -----------------------------------------------------------------------------------------------------
@@ -610,8 +615,6 @@ async def test_only_web_links_are_shown(ready, service, url):
 
 @pytest.mark.parametrize("provider_call_id", ["", "..", "7310025/../../me", "a?b", "x" * 500])
 async def test_a_call_id_from_the_wire_cannot_name_another_resource(ready, service, provider_call_id):
-    from dataclasses import replace
-
     connector, _listener = await ready()
     sent = len(service.requests)
     with pytest.raises(CommandRefused):

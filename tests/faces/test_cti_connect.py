@@ -1,0 +1,183 @@
+"""``manage.py cti_connect`` as a user runs it: a process with pipes."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+import pytest
+
+from cti_django.calls.commands import Answer, Dial, Link, Logout, Subscribe, Transfer, TwoFactorCode
+from cti_django.exceptions import InvalidCommand
+from cti_django.management.commands.cti_connect import parse_line
+from tests.connectors.voipstudio.fake_service import TOKEN, FakeService, dialog, document
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("call +44 20 7946 0018\n", Dial(command_id="1", number="+44 20 7946 0018")),
+        ("answer", Answer(command_id="1", call_id="")),
+        ("answer  abc", Answer(command_id="1", call_id="abc")),
+        ("transfer abc 020 7946 0018", Transfer(command_id="1", call_id="abc", number="020 7946 0018")),
+        ("subscribe user:10032", Subscribe(command_id="1", node="user:10032")),
+        (
+            "link abc https://crm.example/1 Dana Scully",
+            Link(command_id="1", call_id="abc", url="https://crm.example/1", text="Dana Scully"),
+        ),
+        ("code 123456", TwoFactorCode(command_id="1", code="123456", nonce="")),
+        ("logout", Logout(command_id="1")),
+    ],
+)
+def test_a_line_is_a_command(line, command):
+    assert parse_line(line, "1") == command
+
+
+@pytest.mark.parametrize(
+    "line", ["dance", "", "call", "hangup", "hangup a b", "transfer a", "link a", "logout now", "hold"]
+)
+def test_a_malformed_line_is_no_command(line):
+    with pytest.raises(InvalidCommand):
+        parse_line(line, "1")
+
+
+class Process:
+    """The command, running; `events` are its JSON lines so far."""
+
+    def __init__(self, process) -> None:
+        self.process = process
+        self.events: list[dict] = []
+
+    async def until(self, name: str) -> dict:
+        while True:
+            async with asyncio.timeout(20):
+                line = await self.process.stdout.readline()
+            assert line, f"ended before {name}: {await self.process.stderr.read()}"
+            self.events.append(json.loads(line))
+            if self.events[-1]["name"] == name:
+                return self.events[-1]
+
+    def say(self, text: str) -> None:
+        self.process.stdin.write(text.encode() + b"\n")
+
+    async def end(self) -> int:
+        async with asyncio.timeout(20):
+            rest = await self.process.stdout.read()
+            self.events += [json.loads(line) for line in rest.splitlines()]
+            return await self.process.wait()
+
+    def names(self) -> list[str]:
+        return [event["name"] for event in self.events]
+
+
+@pytest.fixture
+async def service():
+    async with FakeService() as service:
+        yield service
+
+
+@pytest.fixture
+async def run(service):
+    processes = []
+
+    async def start(*arguments, stdin=asyncio.subprocess.PIPE, **environment):
+        options = [f"--option={key}={value}" for key, value in service.options.items()]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "django", "cti_connect", "--connector", "voipstudio", "--region", "GB", *options,
+            *(arguments or ("--username", "alice@example.com")),
+            stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "CTI_PASSWORD": "sandbox", **environment},
+        )  # fmt: skip
+        processes.append(process)
+        return Process(process)
+
+    yield start
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_call_on_the_terminal(run, service):
+    service.answers["POST", "/calls"] = (404, {})
+    terminal = await run()
+    await terminal.until("READY")
+    assert terminal.names() == ["LOGGED_IN", "SUBSCRIBED", "READY"]
+    await service.line.notify("482910", document(dialog(), version=1))
+    ringing = await terminal.until("RINGING")
+    assert ringing["call"]["source"] == "442079460018"
+    service.answers["PATCH", "/calls/7310025"] = (200, {})
+    terminal.say(f"answer {ringing['call']['id']}")
+    await service.until(lambda: ("PATCH", "/calls/7310025", {"state": "CONNECTED"}, TOKEN) in service.requests)
+    terminal.say("gibberish")
+    assert (await terminal.until("ERROR"))["code"] == "unknown_command"
+    terminal.say("hold no-such-call")
+    assert (await terminal.until("INFO"))["code"] == "no_such_call"
+    terminal.say("call 10032")
+    assert (await terminal.until("CANCEL"))["call"]["cause"] == "No phone of yours is registered."
+    terminal.say("logout")
+    assert await terminal.end() == 0
+    assert terminal.names()[-1] == "LOGGED_OUT"
+
+
+async def test_commands_from_a_pipe_wait_for_the_line(run, service):
+    service.answers["POST", "/login"] = (200, {"nonce": "n-1"})
+    terminal = await run()
+    terminal.say("code 123456\nsubscribe user:10032\n\xff\xfe\nlogout")
+    terminal.process.stdin.write_eof()
+    assert await terminal.end() == 0
+    assert terminal.names()[:4] == ["TWO_FACTOR_AUTH", "LOGGED_IN", "SUBSCRIBED", "READY"]
+    assert ("10032", False) in service.subscribed
+
+
+async def test_a_refused_log_in_is_exit_code_1_and_one_event(run, service):
+    service.answers["POST", "/login"] = (401, {"message": "Invalid e-mail or password."})
+    terminal = await run(stdin=asyncio.subprocess.DEVNULL)
+    assert await terminal.end() == 1
+    assert [(event["name"], event["message"]) for event in terminal.events] == [
+        ("ERROR", "Invalid e-mail or password.")
+    ]
+
+
+async def test_an_expired_session_is_exit_code_1(run, service):
+    service.answers["GET", "/ping"] = (401, {})
+    service.options["ping_seconds"] = 0.05
+    terminal = await run(stdin=asyncio.subprocess.DEVNULL)
+    assert await terminal.end() == 1
+    assert terminal.names()[-1] == "LOGGED_OUT"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_cleanly(run, service, number):
+    terminal = await run(stdin=asyncio.subprocess.DEVNULL)
+    await terminal.until("READY")
+    terminal.process.send_signal(number)
+    assert await terminal.end() == 0
+    assert await terminal.process.stderr.read() == b""
+
+
+async def test_an_api_key_needs_no_username(run, service):
+    terminal = await run("--verbosity", "1", CTI_API_KEY="482910:key")
+    await terminal.until("READY")
+    assert service.requests[0] == ("GET", "/me", None, "482910:key")
+    terminal.say("logout")
+    assert await terminal.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--username", "a", "--option", "api_uri=x"), b"no option api_uri"),
+        (("--username", "a", "--option", "sip_url=x"), b"sip_url"),
+        (("--username", "a", "--connector", "other"), b"other"),
+        (("--verbosity", "1"), b"--username"),
+    ],
+)
+async def test_what_is_wrong_with_the_command_line_is_said_on_stderr(run, arguments, said):
+    terminal = await run(*arguments, stdin=asyncio.subprocess.DEVNULL)
+    assert await terminal.end() == 2
+    assert terminal.events == []
+    stderr = await terminal.process.stderr.read()
+    assert said in stderr
+    assert b"Traceback" not in stderr
