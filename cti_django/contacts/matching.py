@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
 from django.db.models import CharField, Exists, Expression, Field, Model, OuterRef
 from django.urls import NoReverseMatch, reverse
@@ -287,17 +288,20 @@ def _question(alias: str, by_number: bool, limit: int) -> tuple[str, tuple[Any, 
 
 def _visible(rows: Iterable[_Row], alias: str, rights: AgentRights) -> tuple[list[tuple[Source, _Row]], bool]:
     """The rows that the agent may see, one for each record; and whether there are others."""
-    sources = {content_type_id(source.model, alias): source for source in registered()}
-    records = {
-        (row.content_type_id, row.object_id): row for row in reversed(list(rows)) if row.content_type_id in sources
-    }
+    by_model = {source.model: source for source in registered()}
+    types = ContentType.objects.db_manager(alias).get_for_models(*by_model, for_concrete_models=False)
+    sources = {content_type.pk: by_model[model] for model, content_type in types.items()}
+    records: dict[tuple[int, str], _Row] = {}
+    for row in rows:
+        if row.content_type_id in sources:
+            records.setdefault((row.content_type_id, row.object_id), row)
     allowed: dict[int, set[str] | None] = {}
     for type_id in {type_id for type_id, _ in records}:
         source = sources[type_id]
         ids = [object_id for each, object_id in records if each == type_id]
         allowed[type_id] = _allowed(source, ids, rights)
     seen = []
-    for (type_id, object_id), row in reversed(records.items()):
+    for (type_id, object_id), row in records.items():
         ids = allowed[type_id]
         if ids is None or object_id in ids:
             seen.append((sources[type_id], row))
