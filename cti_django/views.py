@@ -106,7 +106,7 @@ def _wait(request: HttpRequest) -> HttpResponse:
     if attempt > TRIES:
         return _gone()
     again = "?" + urlencode({"try": attempt + 1, **({"face": "admin"} if _face(request) == "admin" else {})})
-    context = {"again": again, "face": _face(request)}
+    context = {"again": again, "cti_face": _face(request)}
     return render(request, "cti_django/pop_wait.html", context, status=202)
 
 
@@ -128,7 +128,7 @@ def _other_side(record: CallRecord) -> Party:
 
 def _pop_page(request: HttpRequest, record: CallRecord, page: str, **context: Any) -> HttpResponse:
     face = _face(request)
-    context |= {"call": record, "face": face, "call_url": _address("call", record.call_id, face)}
+    context |= {"call": record, "cti_face": face, "call_url": _address("call", record.call_id, face)}
     return render(request, f"cti_django/pop_{page}.html", context)
 
 
@@ -245,7 +245,9 @@ def _filters(asked: dict[str, str], may_see_all: bool) -> list[dict[str, Any]]:
 class NoteForm(forms.Form):
     """One agent's note on one call."""
 
-    text = forms.CharField(label=_("Your note"), max_length=NOTE_MAX, required=False, widget=forms.Textarea)
+    text = forms.CharField(
+        label=_("Your note"), max_length=NOTE_MAX, required=False, widget=forms.Textarea(attrs={"rows": 5})
+    )
 
 
 @_for_agents
@@ -264,7 +266,7 @@ def call(request: HttpRequest, call_id: str) -> HttpResponse:
         return HttpResponseRedirect(_address("call", record.call_id, face))
     context = {
         "call": record,
-        "face": face,
+        "cti_face": face,
         "form": form,
         "others_notes": [note for note in notes if note.author_id != request.user.pk],
         "pop_url": _address("pop", record.call_id, face),

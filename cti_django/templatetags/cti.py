@@ -58,15 +58,16 @@ def cti_head(context: Context) -> dict[str, Any]:
 
 
 @register.inclusion_tag("cti_django/call_bar.html", takes_context=True)
-def call_bar(context: Context, face: str = "site") -> dict[str, Any]:
+def call_bar(context: Context, face: str = "") -> dict[str, Any]:
     """The call bar itself, at the end of the page's body.
 
     Args:
-        face: "site", or "admin" where records open as admin change pages.
+        face: "site", or "admin" where records open as admin change pages; default: as the page itself was opened.
     """
     if not _may_telephone(context):
         return {"allowed": False}
     settings = get_settings()
+    face = face or context.get("cti_face", "")
     config = {
         "socket": settings.socket_path,
         "face": face if face in FACES else "site",
@@ -98,18 +99,15 @@ def click_to_call(number: Any, label: str = "") -> SafeString:
 
     Args:
         number: as the project keeps it: a text, or an object whose text is a number.
-        label: shown instead of the number.
+        label: shown instead of the number, if there is a link.
     """
-    return _number_link("" if number is None else str(number), str(label or ""))
+    text = "" if number is None else str(number)
+    to_dial, shown = _read(text, get_settings().region)
+    return _link(to_dial, shown, str(label or "")) if to_dial else escape(text)
 
 
-def _number_link(text: str, label: str = "") -> SafeString:
-    number, shown = _read(text, get_settings().region)
-    return _link(number, label or shown, is_label=bool(label))
-
-
-def _link(number: str, shown: str, *, is_label: bool = False) -> SafeString:
-    context = {"number": number, "text": shown, "is_label": is_label}
+def _link(number: str, shown: str, label: str = "") -> SafeString:
+    context = {"number": number, "shown": shown, "label": label}
     return mark_safe(render_to_string("cti_django/number.html", context).strip())  # noqa: S308  (the template escapes)
 
 

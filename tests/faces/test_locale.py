@@ -57,7 +57,7 @@ def entries_of(catalogue: Path) -> dict[str, str]:
 
 def test_the_sources_are_read():
     found = source_texts()
-    assert {"Answer", "telephone account", "Who is it?", "Call %(text)s"} <= set(found)
+    assert {"Answer", "telephone account", "Who is it?", "Call %(shown)s"} <= set(found)
     assert "Only the newest %(shown)s calls are shown." in found
 
 

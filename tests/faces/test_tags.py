@@ -47,7 +47,12 @@ def test_a_foreign_number_is_shown_with_its_country():
 
 def test_a_label_stands_instead_of_the_number():
     html = call_link(DANA, label="Dana & Co")
-    assert html == DANA_LINK + ' aria-label="Call Dana &amp; Co">Dana &amp; Co</a>'
+    assert html == DANA_LINK + ' aria-label="Dana &amp; Co, 020 7946 0018">Dana &amp; Co</a>'
+
+
+@pytest.mark.parametrize("number", ["", None, "unknown"])
+def test_a_label_without_a_number_to_call_is_left_out(number):
+    assert call_link(number, label="Call") == (number or "")
 
 
 def test_an_extension_is_a_link():
@@ -208,6 +213,10 @@ def test_the_bar_carries_its_configuration():
 
 def test_a_face_that_does_not_exist_is_the_site():
     assert bar_config(render('{% call_bar face="</script>" %}', make_agent()))["face"] == "site"
+
+
+def test_the_bar_has_the_face_that_its_page_was_opened_with():
+    assert bar_config(render("{% call_bar %}", make_agent(), cti_face="admin"))["face"] == "admin"
 
 
 @override_settings(ROOT_URLCONF="tests.faces.no_urls")
