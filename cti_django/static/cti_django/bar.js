@@ -1,20 +1,19 @@
-/* cti_django: this page's telephone put together (Cti.desk), numbers that dial, and <cti-call-bar>.
-   The bar is a shadow root, so that no page's style sheet breaks it; its custom properties reach in. */
+/* This page's telephone put together (Cti.desk), numbers that dial, and <cti-call-bar>. */
 (() => {
   "use strict";
   const { t, CallCard } = Cti;
-  const { config, h, icon, button, write, duration, dotted, who, stateWords, isInbound, ringsIn } = Cti.page;
-  const OFF = "cti.off"; // the agent disconnected on purpose: no page logs in again until she connects
+  const { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, ringsIn } = Cti.page;
+  const OFF = "cti.off"; // disconnected on purpose
   const FOLDED = "cti.folded";
   const NOTICE_MS = 12_000;
   const NOTICES = 3;
-  const SHOWN_BY_LINE = ["no_account", "login_refused", "misconfigured", "not_logged_in", "closed"];
+  const SHOWN_BY_LINE = ["no_account", "login_refused", "misconfigured", "not_logged_in"];
 
   function storage(name) {
     try {
       return globalThis[name];
     } catch (error) {
-      return null; // where it is forbidden the mere look throws
+      return null; // forbidden
     }
   }
 
@@ -36,8 +35,8 @@
       for (const call of board.calls) tabs.consider(call);
       redraw();
     },
-    onLink(link, closeCode) {
-      Object.assign(Cti.desk, { link, closeCode });
+    onLink(link) {
+      Cti.desk.link = link;
       redraw();
     },
   });
@@ -45,14 +44,14 @@
   const tabs = new Cti.Tabs({ connector, guard: new Cti.Guard(document), face: config.face, storage: session });
   let joined = false;
 
-  Cti.desk = { board, connector, notes, tabs, link: "opening", closeCode: 0 };
+  Cti.desk = { board, connector, notes, tabs, link: "opening" };
 
   function logIn() {
     joined = true;
     connector.login().then(({ ok }) => (joined = ok));
   }
 
-  /** Log in by oneself, but never with what was refused: some systems lock an account after a few attempts. */
+  // Never by itself with what was refused: some systems then lock the account.
   function join(mayStart) {
     const { state } = board.session;
     if (joined || state === "refused" || state === "logged_out") return;
@@ -61,7 +60,7 @@
 
   const isReady = (capability) => connector.isConnected() && board.session.capabilities.includes(capability);
 
-  // One listener for all numbers, those that are added later as well. What it leaves alone is an ordinary tel: link.
+  // What this leaves alone is an ordinary tel: link.
   document.addEventListener("click", (event) => {
     const number = event.target.closest("[data-cti-number]");
     const { button: which, ctrlKey, metaKey, shiftKey, altKey, defaultPrevented } = event;
@@ -83,15 +82,9 @@
     logged_out: t("Disconnected"),
     no_account: t("No telephone account"),
     offline: t("No connection, retrying…"),
-    closed: t("Signed out"),
+    closed: t("Signed out, or not permitted"),
   };
-  const SHORTCUTS = {
-    A: { words: t("Answer"), presses: ["answer"] },
-    H: { words: t("Hang up"), presses: ["hangup"] },
-    O: { words: t("Hold or resume"), presses: ["hold", "resume"] },
-    X: { words: t("Transfer"), presses: ["transfer"] },
-    D: { words: t("Dial box"), presses: [] },
-  };
+  const SHORTCUTS = { A: ["answer"], H: ["hangup"], O: ["hold", "resume"], X: ["transfer"], D: [] };
 
   function lineState() {
     const { state, code } = board.session;
@@ -103,8 +96,8 @@
 
   class CallBar extends HTMLElement {
     #parts = {};
-    #cards = new Map(); // call id -> CallCard; that of an ended call stays until the agent is done with its note
-    #said = new Map(); // call id -> the status that was announced
+    #cards = new Map();
+    #said = new Map();
     #ticking = 0;
     #title = "";
     #listeners;
@@ -166,14 +159,13 @@
         local?.setItem(OFF, "1");
         connector.logout();
       };
-      const keys = Object.entries(SHORTCUTS).map(([key, { words }]) => h("li", null, h("kbd", null, `Alt+Shift+${key}`), words));
       const code = { inputmode: "numeric", autocomplete: "one-time-code", "aria-label": t("Code"), placeholder: t("Code") };
       const form = { class: "row", hidden: true, "data-cti-ignore": true, submit };
       parts.connect = button(t("Connect"), "", connect, { class: "primary" });
       parts.disconnect = button(t("Disconnect"), "", disconnect);
       parts.form = h("form", form, this.#part("code", "input", code), h("button", { class: "primary" }, t("Send")));
       const reason = this.#part("reason", "p");
-      return this.#panel("line", t("Your line"), reason, parts.form, parts.connect, parts.disconnect, h("ul", null, ...keys));
+      return this.#panel("line", t("Your line"), reason, parts.form, parts.connect, parts.disconnect);
     }
 
     #buildRecent() {
@@ -193,7 +185,7 @@
         this.#dial(parts.number.value.trim());
       };
       const label = t("Number to call");
-      const number = { type: "tel", autocomplete: "off", "aria-label": label, "aria-keyshortcuts": "Alt+Shift+D", placeholder: label };
+      const number = { type: "tel", autocomplete: "off", "aria-label": label, placeholder: label, ...keys("D") };
       const toggle = (name) => () => this.#toggle(name);
       parts.lineButton = button("", "", toggle("line"), { class: "state" });
       parts.lineButton.append(h("i"), this.#part("word", "span"));
@@ -212,8 +204,6 @@
       );
     }
 
-    // What is shown.
-
     #update() {
       const recent = board.recent(Date.now());
       this.#updateLine(lineState());
@@ -226,10 +216,9 @@
       const parts = this.#parts;
       const { message, number, capabilities } = board.session;
       const isUp = state === "ready";
-      const why = Cti.desk.closeCode === 4403 ? t("You have no permission to use the telephone.") : t("Log in to this site again.");
       this.dataset.state = state;
       write(parts.word, dotted(STATES[state], isUp && number));
-      write(parts.reason, state === "closed" ? why : t(message || ""));
+      write(parts.reason, t(message || ""));
       parts.connect.hidden = !["none", "refused", "logged_out"].includes(state);
       parts.disconnect.hidden = !["connecting", "two_factor", "ready", "lost"].includes(state);
       const asks = state === "two_factor" && parts.form.hidden;
@@ -268,7 +257,7 @@
       this.#said.set(call.id, call.status);
     }
 
-    /** A call that nobody spoke on is left to the list of recent ones; one that was spoken on waits for its note. */
+    // A call that was spoken on waits for its note.
     #retire(card, call, id) {
       if (call && (call.connectedAt || card.isInUse)) this.#updateCard(card, call);
       else this.#removeCard(id);
@@ -322,12 +311,10 @@
         this.#title = document.title || " ";
         document.title = `☎ ${this.#title}`;
       } else {
-        if (document.title === `☎ ${this.#title}`) document.title = this.#title; // else the page has set another
+        if (document.title === `☎ ${this.#title}`) document.title = this.#title;
         this.#title = "";
       }
     }
-
-    // What the agent does.
 
     async #dial(number) {
       const { number: field, call } = this.#parts;
@@ -354,7 +341,6 @@
       fold.ariaLabel = folded ? t("Show the telephone") : t("Fold the telephone away");
     }
 
-    /** Close what is open, innermost first. */
     #close() {
       if ([...this.#cards.values()].some((card) => card.closeTransfer())) return;
       const open = ["line", "recent"].find((name) => !this.#parts[name].hidden);
@@ -366,9 +352,9 @@
     #press(event) {
       const { altKey, shiftKey, ctrlKey, metaKey } = event;
       if (!altKey || !shiftKey || ctrlKey || metaKey || this.getAttribute("shortcuts") === "off") return;
-      // With Alt some keyboards type another character; the key's place then tells which letter is meant.
+      // Where Alt types another character, the key's place tells the letter.
       const key = /^[a-z]$/i.test(event.key) ? event.key.toUpperCase() : event.code.replace("Key", "");
-      const { presses } = SHORTCUTS[key] || {};
+      const presses = SHORTCUTS[key];
       if (!presses) return;
       event.preventDefault();
       const cards = [...this.#cards.values()];

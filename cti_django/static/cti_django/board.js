@@ -1,15 +1,14 @@
-/* cti_django: what the page knows of the agent's calls, and of her notes on them. No DOM. */
+/* What a page knows of the agent's calls, and her notes on them. No DOM. */
 (() => {
   "use strict";
   const HOUR_MS = 3_600_000;
-  const SKEW_MS = 3_000; // less is the network's delay
+  const SKEW_MS = 3_000;
   const STORE = "cti.note.";
   const TYPING_MS = 800;
   const isOver = (call) => call.status === "HANGUP" || call.status === "CANCEL";
   const byId = (calls) => new Map(calls.map((call) => [call.id, call]));
   const by = (moment) => (one, other) => String(one[moment]).localeCompare(String(other[moment]));
 
-  /** Folds the server's envelopes. No clock: `nowMs` is passed in. */
   Cti.Board = class Board {
     #live = new Map();
     #ended = new Map();
@@ -17,7 +16,7 @@
 
     session = { state: "none" };
     elected = false;
-    skewMs = 0; // the server's clock minus this computer's: timers must not start at minus three minutes
+    skewMs = 0; // server's clock minus ours
 
     fold(envelope, nowMs) {
       const { type, event, session, calls, recent, elected } = envelope;
@@ -32,24 +31,21 @@
       for (const listener of this.#listeners) listener(this, envelope);
     }
 
-    /** Call listener(board, envelope) at each change; returns a function that ends that. */
     onChange(listener) {
       this.#listeners.add(listener);
       return () => this.#listeners.delete(listener);
     }
 
-    /** The agent's own live calls, oldest first. */
+    // Her own; not those on nodes that she only watches.
     get calls() {
       return [...this.#live.values()].filter((call) => !call.node).sort(by("startedAt"));
     }
 
-    /** Her calls that ended within the last hour, newest first. */
     recent(nowMs) {
       const isRecent = ({ endedAt }) => !endedAt || Date.parse(endedAt) > nowMs + this.skewMs - HOUR_MS;
       return [...this.#ended.values()].filter(isRecent).sort(by("endedAt")).reverse();
     }
 
-    /** A call by its id, live or ended. */
     call(callId) {
       return this.#live.get(callId) || this.#ended.get(callId);
     }
@@ -57,7 +53,7 @@
     #foldEvent({ at, call }, nowMs) {
       const skewMs = Date.parse(at) - nowMs;
       this.skewMs = Math.abs(skewMs) > SKEW_MS ? skewMs : 0;
-      if (!call || this.#ended.has(call.id)) return; // the end is final, whatever comes late
+      if (!call || this.#ended.has(call.id)) return; // the end is final
       this.#live.set(call.id, call);
       if (!isOver(call)) return;
       this.#live.delete(call.id);
@@ -65,16 +61,15 @@
     }
   };
 
-  /** Notes on their way to the server: a draft stays in storage until the server has it.
-      save(callId, text) -> Promise of {ok}; storage: sessionStorage or null; onChange(): some note's state changed. */
+  // A draft stays in storage until the server has it.
   Cti.Notes = class Notes {
     #save;
     #storage;
     #onChange;
     #drafts = new Map();
     #timers = new Map();
-    #sending = new Map(); // call id -> the text under way
-    #saved = new Map(); // what was saved since the server last told its calls
+    #sending = new Map();
+    #saved = new Map(); // since the last snapshot
 
     constructor({ save, storage, onChange }) {
       this.#save = save;
@@ -85,12 +80,10 @@
       }
     }
 
-    /** What the note field shows. */
     text({ id, note }) {
       return this.#drafts.get(id) ?? this.#saved.get(id) ?? note ?? "";
     }
 
-    /** "saving", "unsaved", or "" if nothing waits. */
     state(callId) {
       if (this.#sending.has(callId)) return "saving";
       return this.#drafts.has(callId) ? "unsaved" : "";
@@ -101,9 +94,9 @@
       clearTimeout(this.#timers.get(callId));
       this.#timers.set(callId, setTimeout(() => this.flush(callId), TYPING_MS));
       this.#storage?.setItem(STORE + callId, text);
+      this.#onChange();
     }
 
-    /** Send the draft of a call, if it has one, without waiting for a pause in typing. */
     async flush(callId) {
       clearTimeout(this.#timers.get(callId));
       this.#timers.delete(callId);
@@ -125,7 +118,7 @@
       for (const callId of [...this.#timers.keys()]) this.flush(callId);
     }
 
-    /** The server has told its calls anew: its notes count again, and drafts that it missed go out. */
+    // After a snapshot: the server's notes count again, and drafts that it missed go out.
     restore(calls) {
       this.#saved.clear();
       for (const { id } of calls) this.flush(id);

@@ -1,12 +1,11 @@
-/* cti_django: what the call bar is made of: its page's configuration, its elements, and the card of one call. */
+/* What the call bar is made of: the page's configuration, elements, and the card of one call. */
 (() => {
   "use strict";
   const { t } = Cti;
   const { ownPath, webLink } = Cti.Tabs;
   const SVG = "http://www.w3.org/2000/svg";
   const LISTED = 8;
-  const NOTE_MAX = 4000; // a message of the socket holds 16 KiB
-  const DIRECTORY_MS = 60_000;
+  const NOTE_MAX = 4000;
   const ICONS = {
     phone: "M6 3h3l2 5-2 2a13 13 0 0 0 5 5l2-2 5 2v3a3 3 0 0 1-3 3A15 15 0 0 1 3 6a3 3 0 0 1 3-3z",
     hold: "M9 6v12M15 6v12",
@@ -23,7 +22,6 @@
   const config = { face: "site", popPath: "", callsUrl: "", strings: {}, ...JSON.parse(written || "{}") };
   Object.assign(Cti.strings, config.strings);
 
-  /** An element; a function is a listener, and what is false, undefined or "" is left out. */
   function h(tag, attributes, ...children) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes || {})) {
@@ -44,19 +42,20 @@
     return svg;
   }
 
-  /** A button. The second click of a double click does nothing: by then another button can stand in its place. */
+  const keys = (letter) => ({ title: `Alt+Shift+${letter}`, "aria-keyshortcuts": `Alt+Shift+${letter}` });
+
+  // Only the first click of a double click counts: then another button can stand in its place.
   function button(label, iconName, click, attributes) {
     const act = (event) => event.detail > 1 || click(event);
     return h("button", { type: "button", ...attributes, click: act }, iconName && icon(iconName), label && h("span", null, label));
   }
 
-  /** Change a text only where it differs: screen readers and selections are left in peace. */
+  // Only what differs: screen readers and selections are left in peace.
   function write(node, text) {
     if (node.textContent !== text) node.textContent = text;
     node.hidden = !text;
   }
 
-  /** Seconds as "4:05" or "1:04:05". */
   function duration(seconds) {
     const [hours, minutes, rest] = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map(Math.floor);
     const two = (value) => String(value).padStart(2, "0");
@@ -78,7 +77,6 @@
   const stateWords = (call) => (ringsIn(call) ? t("Incoming call") : STATES[call.status]);
   const contactUrl = ({ url, adminUrl }) => webLink((config.face === "admin" && adminUrl) || url || "");
 
-  /** Who is on the line, in words: {title, detail}; url: of the record; link: what to do about somebody unknown. */
   function who(call) {
     const [contact] = call.contacts || [];
     const name = isInbound(call) ? call.sourceName : call.destinationName;
@@ -101,37 +99,28 @@
     return named;
   }
 
-  let directory = { until: 0, users: [] };
-  async function colleagues() {
-    if (Date.now() < directory.until) return;
-    const { ok, data } = await Cti.desk.connector.directory();
-    if (ok) directory = { until: Date.now() + DIRECTORY_MS, users: data.users };
-  }
+  let colleagues = [];
 
-  /** dismiss(): the agent is done with the card of a call that is over. */
   class CallCard {
     #parts = {};
     #buttons;
     #call;
-    #listed = "";
 
     constructor(call, dismiss) {
       const { connector } = Cti.desk;
       const act = (name, method) => () => this.#act(name, connector[method](this.#call.id));
-      const keys = (letter, attributes) => ({ "aria-keyshortcuts": `Alt+Shift+${letter}`, ...attributes });
       this.#call = call;
       this.#buttons = {
-        answer: button(t("Answer"), "phone", act("answer", "answer"), keys("A", { class: "answer" })),
+        answer: button(t("Answer"), "phone", act("answer", "answer"), { class: "answer", ...keys("A") }),
         hold: button(t("Hold"), "hold", act("hold", "hold"), keys("O")),
         resume: button(t("Resume"), "resume", act("resume", "resume"), keys("O")),
-        transfer: button(t("Transfer"), "transfer", () => this.toggleTransfer(), keys("X", { "aria-expanded": "false" })),
-        hangup: button(t("Hang up"), "phone", act("hangup", "terminate"), keys("H", { class: "hangup" })),
+        transfer: button(t("Transfer"), "transfer", () => this.toggleTransfer(), { "aria-expanded": "false", ...keys("X") }),
+        hangup: button(t("Hang up"), "phone", act("hangup", "terminate"), { class: "hangup", ...keys("H") }),
         dismiss: button(t("Done"), "", dismiss, { class: "dismiss" }),
       };
       this.#build();
     }
 
-    /** Whether somebody would miss the card if it went. */
     get isInUse() {
       return Cti.desk.notes.state(this.#call.id) !== "" || this.element.matches(":focus-within");
     }
@@ -157,14 +146,12 @@
       this.#updateNote(call);
     }
 
-    /** nowMs by the server's clock. */
     tick(nowMs) {
       const { connectedAt, startedAt, endedAt } = this.#call;
       const seconds = ((Date.parse(endedAt) || nowMs) - Date.parse(connectedAt || startedAt)) / 1000;
       write(this.#parts.timer, duration(Math.max(0, seconds || 0)));
     }
 
-    /** Press one of the card's buttons; returns whether it was there to be pressed. */
     press(name) {
       const node = this.#buttons[name];
       if (node.hidden || node.disabled) return false;
@@ -172,7 +159,6 @@
       return true;
     }
 
-    /** Returns whether there was a transfer panel to close. */
     closeTransfer() {
       if (this.#parts.transfer.hidden) return false;
       this.toggleTransfer();
@@ -188,7 +174,8 @@
       target.value = "";
       target.focus();
       this.#filter();
-      await colleagues();
+      const { ok, data } = await Cti.desk.connector.directory();
+      if (ok) colleagues = data.users;
       this.#filter();
     }
 
@@ -232,7 +219,7 @@
       const { note, noteBox, noteState } = this.#parts;
       const [text, state] = [notes.text(call), notes.state(call.id)];
       if (note.value !== text) note.value = text;
-      if (!state) note.defaultValue = text; // so that the guard counts just what is not saved
+      if (!state) note.defaultValue = text; // the guard counts what differs
       noteBox.hidden = ringsIn(call) && !text;
       write(noteState, { saving: t("Saving…"), unsaved: t("Not saved yet") }[state] || (text && t("Saved")));
     }
@@ -248,7 +235,7 @@
     #filter() {
       const wanted = this.#parts.target.value.trim().toLowerCase();
       const fits = ({ name, number }) => `${name} ${number}`.toLowerCase().includes(wanted);
-      const others = directory.users.filter((user) => user.number !== Cti.desk.board.session.number && fits(user));
+      const others = colleagues.filter((user) => user.number !== Cti.desk.board.session.number && fits(user));
       const entry = ({ name, number }) => h("li", null, button(dotted(name, number), "", () => this.#transferTo(number)));
       this.#parts.users.replaceChildren(...others.slice(0, LISTED).map(entry));
     }
@@ -260,9 +247,7 @@
 
     #list({ match, contacts }) {
       const several = match === "several" ? contacts.slice(0, LISTED) : [];
-      const listed = JSON.stringify(several);
-      if (this.#listed === listed) return;
-      this.#listed = listed;
+      if (this.#parts.contacts.childElementCount === several.length) return;
       const link = (contact) => h("a", { href: contactUrl(contact), dir: "auto" }, contact.label);
       this.#parts.contacts.replaceChildren(
         ...several.map((contact) => h("li", null, link(contact), " ", h("small", null, contact.detail))),
@@ -286,5 +271,5 @@
     }
   }
 
-  Object.assign(Cti, { CallCard, page: { config, h, icon, button, write, duration, dotted, who, stateWords, isInbound, ringsIn } });
+  Object.assign(Cti, { CallCard, page: { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, ringsIn } });
 })();

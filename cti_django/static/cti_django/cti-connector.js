@@ -1,17 +1,11 @@
-/* cti_django: a page's end of the line. Gives the one global `Cti` and needs no other file.
-   Wire contract: docs/architecture.md, "The socket". The page's API: docs/javascript.md. */
+/* Gives the one global `Cti`; needs no other file. API: docs/javascript.md. Wire: docs/architecture.md, "The socket". */
 (() => {
   "use strict";
   if (globalThis.Cti?.Connector) return;
 
-  const PING_MS = 20_000;
-  const DEAD_MS = 45_000; // without a frame for so long the line is dead, whatever the socket says
-  const OPENING_MS = 15_000;
-  const RESYNC_MS = 2_000;
-  const ANSWER_MS = 15_000;
-  const QUEUE_MS = 5_000; // for what is asked while offline: dialling minutes later would only surprise
-  const ECHO_MS = 2_000;
-  const [BACKOFF_MS, BACKOFF_MAX_MS] = [500, 30_000];
+  const [PING_MS, DEAD_MS, OPENING_MS] = [20_000, 45_000, 15_000];
+  const [ANSWER_MS, QUEUE_MS] = [15_000, 5_000]; // offline: dialling minutes later would only surprise
+  const [RESYNC_MS, ECHO_MS, BACKOFF_MS, BACKOFF_MAX_MS] = [2_000, 2_000, 500, 30_000];
   const NODE = /^(user|ivr|queue|conf):[1-9][0-9]+$/;
 
   const same = (...names) => Object.fromEntries(names.map((name) => [name, name]));
@@ -32,26 +26,24 @@
     #link = "closed"; // closed | opening | open | waiting
     #attempts = 0;
     #timers = { retry: 0, ping: 0, dead: 0, resync: 0 };
-    #pending = new Map(); // id -> {message, resolve, timer}; sent again under the same id on a new socket
+    #pending = new Map(); // by id; a new socket sends them again
     #count = 0;
     #focused = document.hasFocus();
 
     #fence = -1;
     #seq = -1;
-    #awaiting = false; // a snapshot has been asked for
+    #awaiting = false;
     #session = { state: "none" };
-    #calls = new Map(); // the live calls, as the server tells them
+    #calls = new Map(); // live, as the server tells them
 
-    #login = null; // what this page logged in with; null before login() and after LOGGED_OUT
-    #joined = false; // the server has said yes to it
-    #rejoin = false; // the socket is new: the server must hear of the login again
-    #once = new Set(); // LOGGED_IN, SUBSCRIBED <uri>, READY: told once per login()
-    #told = new Map(); // the live calls, as this page was told them
+    #login = null; // what the page logged in with
+    #joined = false; // the server said yes to it
+    #rejoin = false; // a new socket has not said it yet
+    #once = new Set(); // told once per login()
+    #told = new Map(); // live, as the page was told
     #notice = { message: "", at: 0 };
     #dialling = false;
 
-    /** options: onMessage(event); socket (URL or path); for a user interface that follows the server's state itself
-        onEnvelope(envelope) and onLink(state, closeCode). `apiEndpoint` is accepted: the server knows its own. */
     constructor(options) {
       this.#options = options || {};
       this.#url = this.#options.socket || script?.dataset.socket || "/ws/cti/";
@@ -61,7 +53,7 @@
       document.addEventListener("visibilitychange", () => document.hidden || this.#wake());
     }
 
-    // The page's API. Nothing throws; every promise is kept, with {ok, message, code, data}.
+    // The page's API: nothing throws, every promise is kept with {ok, message, code, data}.
 
     login(...args) {
       while (args.length && args.at(-1) === undefined) args.pop();
@@ -110,26 +102,20 @@
       return this.command("subscribe", { node });
     }
 
-    /** Refusals of these two are no events, only answers. directory: data.users = [{number, name, node}]. */
     note(callId, text) { return this.#ask({ type: "note", call_id: String(callId), text: String(text) }); }
     directory() { return this.#ask({ type: "directory" }); }
 
-    /** Any command of the socket contract. */
     command(name, fields) {
       if (!this.#login) return this.#misuse("not_logged_in", t("Log in first."));
       return this.#ask({ ...fields, type: "command", command: name }).then((answer) => this.#complain(answer));
     }
 
-    /** Open the socket without logging in: snapshots come, events do not. */
     connect() { if (!this.#socket && !this.#timers.retry) this.#open(); }
 
-    /** Tell the server whether the agent looks at this page: the tab that she looked at last rings and pops. */
     focus(focused) {
       this.#focused = focused;
       this.#send({ type: "focus", focused });
     }
-
-    // The socket.
 
     #open() {
       this.#clear("retry");
@@ -177,7 +163,7 @@
 
     #wake() {
       if (this.#timers.retry) this.#open();
-      else if (this.#link === "open") this.#ping(5_000); // after a sleep the socket may only look alive
+      else if (this.#link === "open") this.#ping(5_000); // it may have died in a sleep
     }
 
     #ping(patience) {
@@ -226,8 +212,6 @@
       pending.resolve(answer);
     }
 
-    // What the server says.
-
     #receive(text) {
       this.#clear("dead");
       let message;
@@ -254,7 +238,7 @@
       if (gap && !this.#awaiting) this.#resync();
       if (session) this.#session = session;
       this.#callPage("onEnvelope", envelope);
-      // An event is whole in itself, so it is told even behind a gap; the snapshot then brings what was missed.
+      // Even behind a gap: an event is whole in itself.
       if (event) this.#hear(event);
       else this.#followSession();
     }
@@ -262,8 +246,7 @@
     #takeSnapshot(snapshot) {
       const { fence, seq, session, calls, recent } = snapshot;
       [this.#fence, this.#seq, this.#session] = [fence, seq, session];
-      this.#awaiting = false;
-      this.#attempts = 0;
+      [this.#awaiting, this.#attempts] = [false, 0];
       this.#clear("resync");
       this.#calls = new Map(calls.filter((call) => !isOver(call)).map((call) => [call.id, call]));
       this.#setLink("open");
@@ -285,7 +268,7 @@
 
     #sendLogin(fields) {
       return this.#ask({ type: "login", ...fields }, ANSWER_MS).then((answer) => {
-        if (this.#login !== fields) return answer; // another login() or a logout came in between
+        if (this.#login !== fields) return answer; // overtaken
         this.#joined = answer.ok;
         if (answer.ok) this.#tellDifferences([]);
         else if (answer.code !== "timeout") this.#login = null;
@@ -297,12 +280,10 @@
       this.#rejoin = false;
       const { state } = this.#session;
       if (!this.#login || state === "refused" || state === "logged_out") return;
-      // A session that lives is only joined: credentials could start it anew in the middle of a call.
+      // Credentials could start a living session anew, in the middle of a call.
       if (state === "none") this.#sendLogin(this.#login);
       else this.#ask({ type: "login" });
     }
-
-    // What the page is told.
 
     #hear(event) {
       const { name, call } = event;
@@ -362,7 +343,7 @@
       this.#once.add(key);
     }
 
-    /** The server says a refusal twice, as an answer and as an event: the page hears it once. */
+    // A refusal comes twice, as answer and as event.
     #tellNotice(event) {
       const now = Date.now();
       const isEcho = event.message === this.#notice.message && now - this.#notice.at < ECHO_MS;
@@ -396,7 +377,7 @@
 
     #complain(answer) {
       const { ok, code, message } = answer;
-      // A little later: the event, if there is one, knows whether it is an INFO or an ERROR.
+      // Later than the event, which knows whether it is an INFO or an ERROR.
       if (!ok) setTimeout(() => this.#tellNotice({ name: "ERROR", code, message }), 250);
       return answer;
     }
@@ -409,7 +390,7 @@
       try {
         this.#options[callback]?.(...args);
       } catch (error) {
-        console.error("CTI:", callback, error); // the page's mistake must not cut the line
+        console.error("CTI:", callback, error);
       }
     }
   }

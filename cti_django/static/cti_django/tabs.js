@@ -1,4 +1,4 @@
-/* cti_django: one of the agent's tabs opens the caller's record, and never over what she is typing. */
+/* One of the agent's tabs opens the caller's record, and never over what she is typing. */
 (() => {
   "use strict";
   const LEAVING_MS = 10_000;
@@ -14,9 +14,6 @@
     return options.some((option, place) => option.selected !== (first ? place === 0 : option.defaultSelected));
   }
 
-  /** Tells whether leaving the page (`root`: its document) would lose edits. What is within data-cti-ignore does not
-      count. A page that keeps edits elsewhere sets data-cti-dirty on any element; one that saves without leaving
-      dispatches "cti-saved" from the form. */
   Cti.Guard = class Guard {
     #root;
     #touched = new Set();
@@ -31,7 +28,7 @@
         for (const field of this.#touched) if (field.form === target || target.contains(field)) this.#touched.delete(field);
       });
       root.addEventListener("submit", (event) => {
-        // A form on its way to the server must arrive there, edited or not.
+        // It must arrive, edited or not.
         if (!event.defaultPrevented) this.#leavingUntil = Date.now() + LEAVING_MS;
       });
     }
@@ -46,11 +43,8 @@
     }
   };
 
-  /** Decides about pops, and tells the server whether the agent looks at this tab.
-      connector: `tab`, focus(); guard: `isDirty`; face: "site" or "admin"; storage: survives the navigation, or null;
-      open(path): goes there. */
   Cti.Tabs = class Tabs {
-    /** `url` as a path of this site; "" if it leads anywhere else. */
+    // "" unless it stays on this site.
     static ownPath(url, face) {
       if (!/^\/(?![/\\])/.test(url)) return "";
       const target = new URL(url, location.origin);
@@ -59,7 +53,7 @@
       return target.pathname + target.search + target.hash;
     }
 
-    /** `url` if it is a web page's; "" for javascript: and its like. */
+    // "" for javascript: and its like.
     static webLink(url) {
       return URL.canParse(url, location.href) && /^https?:$/.test(new URL(url, location.href).protocol) ? url : "";
     }
@@ -73,24 +67,22 @@
       try {
         this.#popped = [...JSON.parse(given.storage.getItem(STORE))];
       } catch (error) {
-        // nothing stored yet, or storage is forbidden
+        // nothing stored, or storage forbidden
       }
       const report = () => given.connector.focus(document.hasFocus() && !document.hidden);
       for (const name of ["focus", "blur"]) addEventListener(name, report);
       document.addEventListener("visibilitychange", report);
     }
 
-    /** Where this call's pop leads; "" if nowhere that is safe. */
     popPath(call) {
       return Tabs.ownPath(call.pop?.url ?? "", this.#given.face);
     }
 
-    /** Whether unsaved edits kept this tab from opening the call's record: its card then says so. */
+    // Unsaved edits kept the page: the call's card says so.
     isHeld(call) {
       return this.#held.has(call.id);
     }
 
-    /** Open the call's record if it is this tab's turn; at most once for a call. */
     consider(call) {
       const { connector, guard, storage, open } = this.#given;
       const path = this.popPath(call);
