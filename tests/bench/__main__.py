@@ -1,0 +1,22 @@
+"""All benches, each in a process of its own: ``python -m tests.bench [name ...]``."""
+
+import subprocess
+import sys
+
+RING = [["ring", server, str(agents)] for agents in (1, 100, 1000) for server in ("daphne", "uvicorn")]
+BENCHES = [["notify"], ["match"], ["memory"], *RING]
+
+
+def main(names: list[str]) -> int:
+    """Run the benches named (all without a name); 1 if one failed to run. No figure decides the exit code."""
+    failed = 0
+    for module, *args in BENCHES:
+        if not names or module in names:
+            failed |= bool(
+                subprocess.run([sys.executable, "-m", f"tests.bench.{module}", *args], check=False).returncode
+            )
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
