@@ -62,7 +62,7 @@
 
   // What this leaves alone is an ordinary tel: link.
   document.addEventListener("click", (event) => {
-    const number = event.target.closest("[data-cti-number]");
+    const number = event.target.closest?.("[data-cti-number]");
     const { button: which, ctrlKey, metaKey, shiftKey, altKey, defaultPrevented } = event;
     if (!number || which || ctrlKey || metaKey || shiftKey || altKey || defaultPrevented || !isReady("dial")) return;
     event.preventDefault();
@@ -187,9 +187,9 @@
       const label = t("Number to call");
       const number = { type: "tel", autocomplete: "off", "aria-label": label, placeholder: label, ...keys("D") };
       const toggle = (name) => () => this.#toggle(name);
-      parts.lineButton = button("", "", toggle("line"), { class: "state" });
+      parts.lineButton = button("", "", toggle("line"), { class: "state", "aria-expanded": "false" });
       parts.lineButton.append(h("i"), this.#part("word", "span"));
-      parts.recentButton = button(t("Recent"), "clock", toggle("recent"), { class: "toggle" });
+      parts.recentButton = button(t("Recent"), "clock", toggle("recent"), { class: "toggle", "aria-expanded": "false" });
       parts.recentButton.append(this.#part("count", "b", { title: t("Missed calls") }));
       parts.fold = button("", "down", () => this.#fold(!this.hasAttribute("folded")), { class: "fold" });
       const call = this.#part("call", "button", { class: "answer", "aria-label": t("Call") }, icon("phone"));

@@ -81,16 +81,16 @@
     const [contact] = call.contacts || [];
     const name = isInbound(call) ? call.sourceName : call.destinationName;
     const number = call.display || call.number || (isInbound(call) ? call.source : call.destination);
-    const named = { title: name || number, detail: name ? number : "" };
+    const named = { title: name || number || t("Number withheld"), detail: name ? number : "" };
+    if (call.kind === "withheld") return { title: t("Number withheld") };
+    if (contact && (call.match === "one" || call.match === "internal")) {
+      return { title: contact.label, detail: dotted(contact.detail, number), url: contactUrl(contact) };
+    }
     switch (call.match) {
-      case "one":
-        return { title: contact.label, detail: dotted(contact.detail, number), url: contactUrl(contact) };
       case "several":
         return { ...named, link: t("Choose who it is") };
       case "none":
         return { ...named, link: t("Create contact") };
-      case "withheld":
-        return { title: t("Number withheld"), detail: "" };
       case "forbidden":
         return { ...named, detail: dotted(named.detail, t("Known, no access")) };
       case "pending":
@@ -136,7 +136,7 @@
       write(state, stateWords(call));
       write(name, person.title);
       this.#lead(name, person.url);
-      write(detail, person.detail);
+      write(detail, person.detail || "");
       write(link, (pop && person.link) || "");
       this.#lead(link, pop);
       this.#lead(heldLink, pop);

@@ -35,7 +35,7 @@
 
     get isDirty() {
       if (Date.now() < this.#leavingUntil || this.#root.querySelector("[data-cti-dirty]")) return true;
-      const isIgnored = (node) => node?.closest("[data-cti-ignore]");
+      const isIgnored = (node) => node?.closest?.("[data-cti-ignore]");
       return [...this.#touched].some((field) => {
         if (!field.isConnected) this.#touched.delete(field);
         else return !isIgnored(field) && !isIgnored(field.form) && differs(field);
