@@ -133,7 +133,8 @@ class Headers:
             return None
         if not _NUMBER_RE.fullmatch(value):
             raise SIPMessageError(f"The {_SPELLINGS.get(_key(name), 'number')} header is no number.")
-        return min(int(value), _MAX_NUMBER) if len(value) <= 20 else _MAX_NUMBER
+        digits = value.lstrip("0")
+        return min(int(digits or "0"), _MAX_NUMBER) if len(digits) <= 10 else _MAX_NUMBER
 
     def add(self, name: str, value: str) -> None:
         """Append one line.

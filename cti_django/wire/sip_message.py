@@ -72,7 +72,6 @@ _STATUS_LINE_RE = re.compile(r"SIP/2\.0 ([1-6][0-9][0-9])(?: ([^\x00-\x08\x0a-\x
 _REASON_RE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*+")
 _CALL_ID_RE = re.compile(r"[!-~]++")
 _FOLD_RE = re.compile(r"\r\n[ \t]++")
-_LEADING_LINES_RE = re.compile(rb"(?:\r\n)*+")
 _CONTROLS = bytes(sorted({*range(0x20), 0x7F} - {0x09, 0x0A, 0x0D}))
 _QUOTED_PAIR_RE = re.compile(rb"\\[^\r\n]")
 
@@ -217,7 +216,9 @@ def parse_message(data: bytes, *, max_bytes: int = MAX_BYTES) -> SIPMessage:
     """
     if len(data) > max_bytes:
         raise SIPMessageError("The message is too large.")
-    start = _LEADING_LINES_RE.match(data).end()  # type: ignore[union-attr]
+    start = 0
+    while data.startswith(b"\r\n", start):
+        start += 2
     end = data.find(b"\r\n\r\n", start)
     if end < 0:
         raise SIPMessageError("The message has no end of headers.")

@@ -7,48 +7,10 @@ from cti_django.exceptions import SIPMessageError
 from cti_django.wire.sip_message import parse_message
 
 _FILES = sorted((Path(__file__).parent.parent / "recordings" / "rfc4475").glob("*.dat"))
-_PIECES = [
-    *(
-        b"\r",
-        b"\n",
-        b"\r\n",
-        b"\r\n ",
-        b"\r\n\r\n",
-        b"\x00",
-        b"\\",
-        b'"',
-        b'\\"',
-        b"<",
-        b">",
-        b",",
-        b";",
-        b":",
-        b"=",
-        b"@",
-    ),
-    *(
-        b" ",
-        b"\t",
-        b"%",
-        b"%00",
-        b"\xff",
-        b"\xc3\xa9",
-        b"\xed\xa0\x80",
-        b"\xc2\x85",
-        b"\xe2\x80\xa8",
-        b"-1",
-        b"99999999999",
-    ),
-    *(
-        b"From: <sip:evil@x>;tag=1\r\n",
-        b"Content-Length: 0\r\n",
-        b"l:5\r\n",
-        b"SIP/2.0",
-        b"[::1]",
-        b";tag=2",
-        b"z9hG4bK",
-    ),
-]
+_PIECES = (
+    b'\r|\n|\r\n|\r\n |\r\n\r\n|\x00|\\|"|\\"|<|>|,|;|:|=|@| |\t|%|%00|\xff|\xc3\xa9|\xed\xa0\x80|\xc2\x85|'
+    b"\xe2\x80\xa8|-1|99999999999|From: <sip:evil@x>;tag=1\r\n|Content-Length: 0\r\n|l:5\r\n|SIP/2.0|[::1]|;tag=2|z9hG4bK"
+).split(b"|")
 
 
 def _damaged(random, seeds):

@@ -113,7 +113,8 @@ def test_what_is_missing_is_none_or_an_error():
 
 
 def test_a_number_is_read_with_care():
-    assert Headers([("Expires", "0060")]).get_number("Expires") == 60
+    assert Headers([("Expires", "0" * 50 + "60")]).get_number("Expires") == 60
+    assert Headers([("Expires", "00")]).get_number("Expires") == 0
     assert Headers().get_number("Expires") is None
     for much in ("4294967296", "9" * 19, "9" * 8000):
         assert Headers([("Expires", much)]).get_number("Expires") == 2**32 - 1
