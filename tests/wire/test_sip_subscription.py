@@ -115,11 +115,12 @@ def test_a_refresh_may_be_challenged_with_the_old_nonce_or_a_new_one():
 def test_each_exchange_may_be_challenged_as_often_as_the_one_before():
     phone = Phone()
     phone.receive(accept(phone.subscribe()))
-    for number in range(10):
+    for number, answer in enumerate([accept] * 4 + [lambda r: refuse(r, 503)] * 2 + [accept]):
         phone.wait_for_deadline()
         phone.receive(challenge(phone.sent_one(), f"n{number}"))
-        answered = phone.sent_one()
-        phone.receive(accept(answered) if number % 2 else refuse(answered, 503, ("Retry-After", "1")))
+        phone.receive(challenge(phone.sent_one(), f"m{number}", stale=True))
+        phone.receive(challenge(phone.sent_one(), f"o{number}", stale=True))
+        phone.receive(answer(phone.sent_one()))
     phone.wait_for_deadline()
     phone.receive(challenge(phone.sent_one(), "x"))
     phone.receive(challenge(phone.sent_one(), "y", stale=True))
