@@ -15,7 +15,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Prefetch
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -149,7 +149,7 @@ def _chosen(request: HttpRequest, record: CallRecord, candidates: tuple[Candidat
     """The agent has said who it is: remember that for the number, and go there."""
     candidate = next((each for each in candidates if _key(each) == request.POST.get("choice")), None)
     if candidate is None:
-        return redirect(request.get_full_path())
+        return HttpResponseRedirect(_address("pop", record.call_id, _face(request)))
     try:
         chosen = ContentType.objects.get_for_id(candidate.content_type_id).get_object_for_this_type(
             pk=candidate.object_id

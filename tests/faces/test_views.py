@@ -400,3 +400,12 @@ def test_a_note_that_is_too_long_comes_back_with_a_reason(alice):
 def test_a_call_links_to_the_record_of_the_other_side(alice):
     make_call(alice)
     assert f'href="{reverse("cti_django:pop", args=["c1"])}"' in get(alice, "/cti/calls/c1/").content.decode()
+
+
+def test_a_caller_who_is_a_word_is_shown_by_it_and_a_withheld_one_is_not(alice):
+    make_call(alice, "c1", kind="alphanumeric", number="", source_raw="PARCELS", source_name="PARCELS")
+    make_call(alice, "c2", kind="withheld", number="", source_raw="anonymous", source_name="")
+    html = get(alice, "/cti/calls/").content.decode()
+    assert html.count("PARCELS") == 1
+    assert "Withheld" in html
+    assert "anonymous" not in html
