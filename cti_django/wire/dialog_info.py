@@ -260,9 +260,10 @@ class DialogInfoTracker:
     Source: RFC 4235 section 4.3.
     """
 
-    __slots__ = ("_expects_full", "_last", "_version")
+    __slots__ = ("_expects_full", "_last", "_starts_empty", "_version")
 
     def __init__(self) -> None:
+        self._starts_empty = False
         self._version: int | None = None
         self._last: DialogInfo | None = None
         self._expects_full = True
@@ -271,12 +272,16 @@ class DialogInfoTracker:
         """A subscription was just made or refreshed: the next full state counts, whatever its version."""
         self._expects_full = True
 
+    def start_empty(self) -> None:
+        """The first NOTIFY had no document, so there are no dialogs: nothing is missing before the next."""
+        self._starts_empty = True
+
     def judge(self, info: DialogInfo) -> Freshness:
         """Tell what `info` is, and remember its version if it is to be used."""
         if info.is_full:
             return self._judge_full(info)
         if self._version is None:
-            freshness = Freshness.GAP
+            freshness = Freshness.NEWS if self._starts_empty else Freshness.GAP
         elif info.version <= self._version:
             return Freshness.DUPLICATE
         else:

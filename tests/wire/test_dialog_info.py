@@ -245,6 +245,12 @@ def test_a_partial_document_in_the_beginning_is_a_gap():
     assert judged(info(4), info(5), info(6, "full")) == ["gap", "news", "news"]
 
 
+def test_after_an_empty_beginning_the_first_document_is_no_gap():
+    tracker = DialogInfoTracker()
+    tracker.start_empty()
+    assert judged(info(1), info(2), info(4), tracker=tracker) == ["news", "news", "gap"]
+
+
 def test_a_full_state_makes_up_for_any_gap():
     assert judged(info(0, "full"), info(7, "full"), info(8)) == ["news"] * 3
 

@@ -140,7 +140,7 @@ class Watch:
                 self._subscribe(sip_node(name), _Node(name=name, is_own=False))
 
     def _hear_ended(self, event: SubscriptionEnded, node: _Node) -> None:
-        node.tracker.expect_full()
+        node.tracker = DialogInfoTracker()
         node.has_state = False
         if event.will_retry:
             if event.retry_after:
@@ -170,6 +170,7 @@ class Watch:
             # The first NOTIFY of somebody who has no calls may be empty.
             if not node.has_state and event.subscription_state == "active":
                 node.has_state = True
+                node.tracker.start_empty()
                 self._say(Snapshot(node="" if node.is_own else node.name))
             return
         if event.content_type not in (CONTENT_TYPE, ""):
