@@ -7,12 +7,18 @@ from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cti_django.exceptions import DialogInfoError
-from cti_django.sandbox.faults import Fault
+from cti_django.sandbox.faults import Fault, Faults
+from cti_django.sandbox.pbx import Switch
 from cti_django.sandbox.server import Sandbox, run_sandbox
-from cti_django.sandbox.users import make_users
+from cti_django.sandbox.sip_server import SIPServer
+from cti_django.sandbox.users import demo_users, make_users
 from cti_django.wire.dialog_info import parse_dialog_info
+from cti_django.wire.sip_digest import DigestClient
+from cti_django.wire.sip_message import SIPRequest, SIPResponse, parse_message
 
 from .conftest import Watcher
 
@@ -368,3 +374,45 @@ async def test_tls_serves_rest_and_sip(tls_sandbox: Sandbox, http: aiohttp.Clien
     headers = {"X-Auth-Token": "key-10031"}
     async with http.get(tls_sandbox.api_url + "/me", headers=headers, ssl=context) as response:
         assert (await response.json())["data"]["sip_domain"] == "localhost"
+
+
+# -- without a socket: any frame at all ------------------------------------------------------------------------------
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_no_frame_whatsoever_raises(data: st.DataObject) -> None:
+    switch = Switch(demo_users(), schedule=lambda delay, act: _NeverTimer(), now=lambda: 0.0)
+    server = SIPServer(switch, Faults(), "127.0.0.1", schedule=lambda delay, act: _NeverTimer(), now=lambda: 0.0)
+    sent: list[bytes] = []
+    connection = server.connect(sent.append, lambda: None)
+    digest = DigestClient("10031", "sip-10031")
+    connection.receive(FIRST)
+    challenge = parse_message(sent.pop())
+    assert isinstance(challenge, SIPResponse)
+    request = parse_message(FIRST)
+    assert isinstance(request, SIPRequest)
+    for name, value in digest.answer(request, challenge):
+        request.headers.set(name, value)
+    frame = bytearray(bytes(request))
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(frame) - 1))
+        frame[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=12))
+    connection.receive(bytes(frame))
+    switch.answer(switch.ring("10031", data.draw(st.text(max_size=20)), data.draw(st.text(max_size=20))).call_id)
+    for message in sent:
+        parse_message(message)
+    connection.lost()
+    assert not server.by_node
+
+
+class _NeverTimer:
+    def cancel(self) -> None: ...
+
+
+FIRST = (
+    b"SUBSCRIBE sip:10031@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/WS a.invalid;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+    b"From: <sip:10031@127.0.0.1>;tag=a\r\nTo: <sip:10031@127.0.0.1>\r\nCall-ID: c1\r\nCSeq: 1 SUBSCRIBE\r\n"
+    b'Contact: "A" <sip:x@a.invalid;transport=ws>;expires=3\r\nEvent: dialog;id=7\r\nExpires: 300\r\n'
+    b"Accept: application/dialog-info+xml\r\nContent-Length: 0\r\n\r\n"
+)

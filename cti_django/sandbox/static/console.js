@@ -4,7 +4,7 @@
 const API = "api/";
 const MAX_PHONES = 24;
 const BEHAVIOURS = {
-  manual: "rings until you act", answers: "answers", declines: "declines", busy: "is busy", no_answer: "does not answer",
+  manual: "just rings", answers: "answers", declines: "declines", busy: "is busy", no_answer: "does not answer",
 };
 const FAULTS = {
   clear: "Clear all", drop_line: "Drop the line", expire_token: "Expire the token", malformed_sip: "Malformed SIP",
@@ -73,7 +73,10 @@ function paint(container, items, keyOf, build) {
   }
 }
 
-const who = (number, name) => (name && name !== number ? `${name} (${number})` : number);
+function who(number, name) {
+  if (number === "anonymous") return "Number withheld";
+  return name && name !== number ? `${name} (${number})` : number;
+}
 
 function legWords(call, leg) {
   if (leg.state === "summoned") return `rings: pick up to call ${call.to}`;
