@@ -295,14 +295,28 @@ def test_history_takes_the_same_three_queries_for_any_number_of_calls(indexed, d
 
 
 def test_calls_of_colleagues_are_shown_but_not_linked_without_supervision(indexed):
+    alice = make_agent()
+    make_call(alice, "mine", minutes=1)
     make_call(make_agent("bob"), "bobs")
-    assert "bobs" not in history(make_agent(), indexed)
+    html = history(alice, indexed)
+    assert html.count("3:07") == 2
+    assert "/cti/calls/mine/" in html
+    assert "bobs" not in html
     assert "/cti/calls/bobs/" in history(make_agent("sue", "cti_django.supervise_calls"), indexed)
 
 
 def test_history_is_hidden_without_the_permission(indexed):
     make_call(None)
     assert history(make_user("carol"), indexed).strip() == ""
+
+
+@override_settings(ROOT_URLCONF="tests.faces.no_urls")
+def test_history_works_in_a_project_without_our_urls(indexed):
+    alice = make_agent()
+    make_call(alice)
+    html = history(alice, indexed)
+    assert "3:07" in html
+    assert "/cti/" not in html
 
 
 def test_a_record_that_is_not_saved_has_no_history():
