@@ -6,6 +6,7 @@ call of all that: its state is the best of its legs' states, it only moves forwa
 once it is over it stays over.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -62,6 +63,7 @@ class CallBoard:
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._by_call_id: dict[str, _Entry] = {}
         self._dials: dict[str, _Entry] = {}  # by command_id
+        self._ended: deque[_Entry] = deque()  # in the order in which they ended
 
     # -- what stands on the board -------------------------------------------------------------------------------
 
@@ -141,7 +143,7 @@ class CallBoard:
             entry = self._dial_awaiting(leg)
             if entry is not None:
                 entry.key = key
-            elif len(self._entries) >= MAX_CALLS:
+            elif len(self._entries) - len(self._ended) >= MAX_CALLS:
                 return None
             else:
                 entry = _Entry(key=key)
@@ -168,20 +170,20 @@ class CallBoard:
         if call is None:
             if state is None:
                 return []
-            entry.call = self._new_call(leg, best_leg, state, now)
+            event = self._put(entry, self._new_call(leg, best_leg, state, now), now)
             self._add(entry)
             # An end that is all we ever saw is worth telling when it is news, not when a full state lists it.
-            return [_call_event(entry.call, now)] if tell_end or not entry.ended else []
+            return [event] if tell_end or not entry.ended else []
         call = entry.call = _enriched(call, leg, best_leg)
         if state is None or state is call.state or not may_become(call.state, state):
             return []
         events = []
         if call.state is CallState.INITIAL and state is not CallState.HANGUP:
             # The dialog overtook the answer to the dial request: the agent must have picked up.
-            call = entry.call = replace(call, state=CallState.ACCEPTED)
-            events.append(_call_event(call, now))
-        entry.call = _moved(call, state, now, reason=leg.end_reason, cause=leg.cause)
-        return [*events, _call_event(entry.call, now)]
+            call = replace(call, state=CallState.ACCEPTED)
+            events.append(self._put(entry, call, now))
+        events.append(self._put(entry, _moved(call, state, now, reason=leg.end_reason, cause=leg.cause), now))
+        return events
 
     def _new_call(self, leg: LegNotification, leg_id: str, state: CallState, now: datetime) -> Call:
         inbound = leg.direction is Direction.INBOUND
@@ -211,8 +213,8 @@ class CallBoard:
                 if (provider_call_id, leg_id) not in listed:
                     entry.legs[leg_id] = CallState.HANGUP
             if entry.call and all(state is CallState.HANGUP for state in entry.legs.values()) and entry.legs:
-                entry.call = _moved(entry.call, CallState.HANGUP, now, reason=EndReason.INFERRED)
-                events.append(_call_event(entry.call, now))
+                call = _moved(entry.call, CallState.HANGUP, now, reason=EndReason.INFERRED)
+                events.append(self._put(entry, call, now))
         return events
 
     def _fold_dial(self, dial: DialNotification, now: datetime) -> list[CallEvent]:
@@ -225,14 +227,14 @@ class CallBoard:
         if call is None or call.state is not CallState.INITIAL:
             return []  # the dialog has told more than this already
         if dial.stage is DialStage.FAILED:
-            entry.call = _moved(call, CallState.CANCEL, now, reason=EndReason.CANCELLED, cause=dial.cause)
-        elif dial.stage is DialStage.ACCEPTED:
-            entry.call = replace(call, state=CallState.ACCEPTED, provider_call_id=dial.provider_call_id)
+            ended = _moved(call, CallState.CANCEL, now, reason=EndReason.CANCELLED, cause=dial.cause)
+            return [self._put(entry, ended, now)]
+        if dial.stage is DialStage.ACCEPTED:
             if dial.provider_call_id:
                 self._rename(entry, ("", dial.provider_call_id))
-        else:
-            return []
-        return [_call_event(entry.call, now)] if entry.call else []
+            accepted = replace(call, state=CallState.ACCEPTED, provider_call_id=dial.provider_call_id)
+            return [self._put(entry, accepted, now)]
+        return []
 
     def _start_dial(self, dial: DialNotification, now: datetime) -> CallEvent:
         call = Call(
@@ -249,7 +251,7 @@ class CallBoard:
         entry = _Entry(key=("", dial.provider_call_id or f"dial {dial.command_id}"), call=call)
         self._dials[dial.command_id] = entry
         self._add(entry)
-        return _call_event(call, now)
+        return self._put(entry, call, now)
 
     # -- keeping order ------------------------------------------------------------------------------------------
 
@@ -273,19 +275,27 @@ class CallBoard:
                 continue
             if now - call.started_at > PATIENCE[call.state]:
                 final = CallState.CANCEL if call.state is CallState.INITIAL else CallState.HANGUP
-                entry.call = _moved(call, final, now, reason=EndReason.INFERRED)
-                events.append(_call_event(entry.call, now))
+                events.append(self._put(entry, _moved(call, final, now, reason=EndReason.INFERRED), now))
         return events
 
+    def _put(self, entry: _Entry, call: Call, now: datetime) -> CallEvent:
+        """Give an entry its call in a new state, note it among the ended ones if it is over; the event of that."""
+        entry.call = call
+        if call.state.is_final:
+            self._ended.append(entry)
+        return CallEvent(name=EventName(call.state.value), call=call, at=now)
+
     def _forget(self, now: datetime) -> None:
-        # Dicts keep insertion order, so the oldest stand first; a long call in front must not keep all others.
-        old = [
-            e for e in self._by_call_id.values() if e.call and e.call.ended_at and now - e.call.ended_at > KEEP_ENDED
-        ]
-        for entry in old:
-            if entry.call:
-                self._by_call_id.pop(entry.call.call_id, None)
-                self._dials.pop(entry.call.command_id, None)
+        """Let go of calls that ended long ago, sooner if there are very many."""
+        while self._ended:
+            entry = self._ended[0]
+            call = entry.call
+            if call and call.ended_at and now - call.ended_at <= KEEP_ENDED and len(self._ended) < MAX_CALLS:
+                return
+            self._ended.popleft()
+            if call:
+                self._by_call_id.pop(call.call_id, None)
+                self._dials.pop(call.command_id, None)
             if self._entries.get(entry.key) is entry:
                 del self._entries[entry.key]
 
@@ -332,10 +342,6 @@ def _better(known: Party, told: Party) -> Party:
     if told.name and not known.name and same_party(known, told):
         return replace(known, name=told.name)
     return known
-
-
-def _call_event(call: Call, now: datetime) -> CallEvent:
-    return CallEvent(name=EventName(call.state.value), call=call, at=now)
 
 
 def _session_event(said: SessionNotification, now: datetime) -> SessionEvent:

@@ -317,3 +317,12 @@ def test_a_restored_click_to_call_waits_for_its_dialog_and_is_given_up_without_o
     assert joined[-1].call.call_id == calls[0].call_id
     assert len(again.give_up(NOW + timedelta(seconds=200))) == 1
     assert again.calls() == []
+
+
+def test_calls_that_ended_do_not_keep_new_ones_off_the_board():
+    board = new_board()
+    for number in range(MAX_CALLS * 2):
+        events = fold_all(
+            board, [leg(RINGING, f"{number}-1", call=str(number)), leg(HANGUP, f"{number}-1", call=str(number))]
+        )
+        assert names(events) == ["RINGING", "HANGUP"]
