@@ -9,6 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+__all__ = ["Command"]
+
 DEFAULT_URL = "http://127.0.0.1:9000"
 TIMEOUT = 10.0
 

@@ -10,6 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from cti_django.sandbox.server import Sandbox
 from cti_django.sandbox.users import PASSWORD, TWO_FACTOR_CODE, Behaviour, Conduct, make_users
 
+__all__ = ["Command"]
+
 LISTED_USERS = 10
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
