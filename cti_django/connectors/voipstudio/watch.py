@@ -137,7 +137,8 @@ class Watch:
         if node.is_own:
             self._say(SessionNotification(name="READY"))
             for name in self._wanted:
-                self._subscribe(sip_node(name), _Node(name=name, is_own=False))
+                if (sip := sip_node(name)) not in self._nodes:
+                    self._subscribe(sip, _Node(name=name, is_own=False))
 
     def _hear_ended(self, event: SubscriptionEnded, node: _Node) -> None:
         node.tracker = DialogInfoTracker()
