@@ -30,17 +30,13 @@ def _outbox_of_this_test_only(request: pytest.FixtureRequest, monkeypatch: pytes
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown() -> None:
-    # Before the database is emptied, not after it as a fixture would.
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    # Before the database is emptied, or dropped, not after it as a fixture would.
     if calllog.outbox.length:
         calllog.outbox.close(2.0)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_thread_outlives_the_tests() -> Iterator[None]:
-    yield
-    contacts.close_pool()
-    calllog.outbox.close(0.0)
+    if nextitem is None:
+        contacts.close_pool()
+        calllog.outbox.close(2.0)
 
 
 @pytest.fixture
