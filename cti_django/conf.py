@@ -34,7 +34,7 @@ class Settings:
         match_seconds: how long a call waits for the match before the browser hears of it unmatched.
         max_candidates: how many records a match gives at most.
         recent_seconds: how far back the list of recent calls goes.
-        outbox_size: call events that wait for the database at most, before events of one call are merged.
+        outbox_size: calls that wait for the database at most; beyond that the oldest are lost to the call log.
         mask_logs: whether numbers and names are masked in the logs.
         socket_path: the path of the WebSocket.
     """

@@ -302,8 +302,8 @@ def _visible(rows: Iterable[_Row], alias: str, rights: AgentRights) -> tuple[lis
         allowed[type_id] = _allowed(source, ids, rights)
     seen = []
     for (type_id, object_id), row in records.items():
-        ids = allowed[type_id]
-        if ids is None or object_id in ids:
+        only = allowed[type_id]
+        if only is None or object_id in only:
             seen.append((sources[type_id], row))
     return seen, len(seen) < len(records)
 
