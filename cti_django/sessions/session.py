@@ -277,6 +277,8 @@ class AgentSession:
         if isinstance(command, Dial):
             self._check_dial()
         await self.connector.execute(command, call)
+        if isinstance(command, Logout):
+            self.retry_now()  # a session that waits for its line ends at once, too
 
     def _check_link(self, command: Command) -> None:
         state = self.state.state

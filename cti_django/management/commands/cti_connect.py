@@ -186,8 +186,6 @@ class _Terminal:
         if isinstance(command, Logout):
             self._has_logged_out = True
         answer = await self._session.command(command)
-        if isinstance(command, Logout):
-            self._session.retry_now()  # a session that waits for its line ends at once, too
         if isinstance(command, TwoFactorCode) and answer.ok:
             await self._leave(LinkState.TWO_FACTOR)
 
