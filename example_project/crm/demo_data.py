@@ -15,8 +15,8 @@ CONTACT_COUNT = 200
 # user name, first name, last name, and the sandbox's line on which she telephones
 AGENTS = [
     ("alice", "Alice", "Agent", "10031"),
-    ("bob", "Bob", "Builder", "10032"),
-    ("carol", "Carol", "Clark", "10033"),
+    ("bob", "Bob", "Agent", "10032"),
+    ("carol", "Carol", "Agent", "10033"),
 ]
 
 # name, city, country, switchboard, what they do

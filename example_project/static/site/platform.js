@@ -46,6 +46,7 @@
   // 3. Ready: calls are followed, and may be made.
   async function ready() {
     $("two-factor").hidden = true;
+    $("connect").hidden = true;
     show("Ready", "ready");
     say("");
     enable(true);
@@ -61,6 +62,7 @@
     say(message);
     enable(false);
     $("two-factor").hidden = true;
+    $("connect").hidden = false;
     for (const item of calls.values()) item.remove();
     calls.clear();
     $("no-calls").hidden = false;
