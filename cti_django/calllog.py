@@ -6,13 +6,13 @@ database costs the log nothing: the rows are as complete as if each event had be
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
-from django.db import close_old_connections, connections, router, transaction
+from django.db import connections, router, transaction
 from django.utils import timezone
 
 from .calls.events import Call, CallEvent
@@ -23,6 +23,7 @@ from .contacts.matching import known
 from .contacts.rights import rights_of
 from .models import NOTE_MAX, CallNote, CallRecord
 from .outbox import Entry, Outbox, is_newer
+from .threads import WORK_THREADS
 
 __all__ = [
     "aflush",
@@ -169,7 +170,7 @@ def save_note(call_id: str, author_id: Any, text: str) -> None:
 
 async def asave_note(call_id: str, author_id: Any, text: str) -> None:
     """``save_note``, without holding up the event loop or Django's shared database thread."""
-    await asyncio.to_thread(_with_fresh_connections, save_note, call_id, author_id, text)
+    await WORK_THREADS.run(save_note, call_id, author_id, text)
 
 
 def notes_for(call_ids: Iterable[str], author_id: Any) -> dict[str, str]:
@@ -181,14 +182,6 @@ def notes_for(call_ids: Iterable[str], author_id: Any) -> dict[str, str]:
 def _supervises(author_id: Any) -> bool:
     author = get_user_model()._default_manager.filter(pk=author_id).first()
     return author is not None and author.has_perm("cti_django.supervise_calls")
-
-
-def _with_fresh_connections(function: Callable[..., None], *args: Any) -> None:
-    close_old_connections()
-    try:
-        function(*args)
-    finally:
-        close_old_connections()
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

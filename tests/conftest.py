@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission
 
 from cti_django import calllog, contacts
 from cti_django.contacts import sources
+from cti_django.threads import DatabaseThreads
 
 
 def _commits(request: pytest.FixtureRequest) -> bool:
@@ -35,7 +36,7 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     if calllog.outbox.length:
         calllog.outbox.close(2.0)
     if nextitem is None:
-        contacts.close_pool()
+        DatabaseThreads.close_all()
         calllog.outbox.close(2.0)
 
 

@@ -22,11 +22,11 @@ from .matching import (
     remember,
 )
 from .number_index import content_type_id, index, remove_orphans, remove_unregistered
-from .pool import close_pool
-from .rights import AgentRights, arefresh_rights, forget_rights, rights_of
+from .rights import RIGHTS_SECONDS, AgentRights, arefresh_rights, forget_rights, rights_of
 from .sources import Source, register, registered, source_for, unregister
 
 __all__ = [
+    "RIGHTS_SECONDS",
     "AgentRights",
     "Candidate",
     "CreationLink",
@@ -36,7 +36,6 @@ __all__ = [
     "amatch",
     "arefresh_rights",
     "aremember",
-    "close_pool",
     "content_type_id",
     "creation_links",
     "forget_rights",

@@ -20,8 +20,8 @@ from django.utils import timezone
 from ..calls.numbers import Party, PartyKind
 from ..conf import get_settings
 from ..models import ContactNumber, RememberedChoice
+from ..threads import MATCH_THREADS
 from .number_index import content_type_id
-from .pool import in_pool
 from .rights import AgentRights, rights_of
 from .sources import Source, registered, source_for
 
@@ -132,7 +132,7 @@ def match(party: Party, agent_id: Any, rights: AgentRights | None = None) -> Mat
 async def amatch(party: Party, agent_id: Any, rights: AgentRights | None = None) -> Match:
     """``match``, on the match's own threads. The caller sets the time limit."""
     early = _without_asking(party)
-    return early if early is not None else await in_pool(_match, party, agent_id, rights)
+    return early if early is not None else await MATCH_THREADS.run(_match, party, agent_id, rights)
 
 
 def remember(agent_id: Any, number: str, obj: Model) -> None:
@@ -158,7 +158,7 @@ def remember(agent_id: Any, number: str, obj: Model) -> None:
 
 async def aremember(agent_id: Any, number: str, obj: Model) -> None:
     """``remember``, on the match's own threads."""
-    await in_pool(remember, agent_id, number, obj)
+    await MATCH_THREADS.run(remember, agent_id, number, obj)
 
 
 def known(keys: Collection[tuple[int, str]], rights: AgentRights) -> dict[tuple[int, str], Candidate]:

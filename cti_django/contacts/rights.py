@@ -12,7 +12,7 @@ from django.contrib.auth import get_permission_codename, get_user_model
 from django.contrib.auth.models import Group
 from django.db.models import Model, signals
 
-from .pool import in_pool
+from ..threads import MATCH_THREADS
 
 __all__ = ["RIGHTS_SECONDS", "AgentRights", "arefresh_rights", "forget_rights", "rights_of"]
 
@@ -63,7 +63,7 @@ def rights_of(agent_id: Any) -> AgentRights:
 
 async def arefresh_rights(agent_id: Any) -> AgentRights:
     """Look an agent's rights up anew, away from the event loop."""
-    return await in_pool(_load, agent_id)
+    return await MATCH_THREADS.run(_load, agent_id)
 
 
 def forget_rights(agent_id: Any = None) -> None:

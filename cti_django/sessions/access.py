@@ -11,8 +11,8 @@ from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from ..conf import project_setting
+from ..threads import WORK_THREADS
 from . import bus
-from .threads import in_session_thread
 
 __all__ = ["PERMISSION", "check_access", "connect_signals", "may_use_telephone"]
 
@@ -30,7 +30,7 @@ async def check_access(user_id: Any, session_key: str | None) -> str:
     Args:
         session_key: of the browser's Django session; None if the socket was not authenticated by one.
     """
-    return await in_session_thread(_check_access, user_id, session_key)
+    return await WORK_THREADS.run(_check_access, user_id, session_key)
 
 
 def _check_access(user_id: Any, session_key: str | None) -> str:

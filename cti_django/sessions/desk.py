@@ -28,6 +28,7 @@ __all__ = ["Desk", "Tab"]
 logger = logging.getLogger(__name__)
 
 MAX_RECENT = 50
+LOOK_UP_PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds before each attempt to match a caller
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class _Dossier:
     """What the server knows of one call beyond the board."""
 
     party: Party
-    match: "contacts.Match | None" = None
+    match: contacts.Match | None = None
     note: str = ""
     pop: dict[str, Any] | None = None
     popped: bool = False
@@ -108,8 +109,8 @@ class Desk:
             url = self.pop_path(call.call_id)
             dossier.pop = {"action": self.pop_policy.action if url else "card", "url": url, "tab": self._elected}
         event = event.with_extra(**self._facts(call, dossier))
-        match = dossier.match
-        calllog.record(self.agent_id, event.with_extra(match_object=_certain(match)), connector=self.connector)
+        certain = dossier.match.certain if dossier.match else None
+        calllog.record(self.agent_id, event.with_extra(match_object=certain), connector=self.connector)
         await self._publish({"type": "event", "event": event.to_json()})
         announce(call_event, agent_id=self.agent_id, event=event)
         if call.state.is_final:
@@ -149,30 +150,41 @@ class Desk:
         if dossier is None:
             dossier = self._dossiers[call.call_id] = _Dossier(party=call.remote)
         dossier.party = call.remote
-        look_up = asyncio.ensure_future(contacts.amatch(call.remote, self.agent_id))
+        look_up = asyncio.ensure_future(self._look_up(call))
         done, _ = await asyncio.wait({look_up}, timeout=get_settings().match_seconds)
         if done:
-            self._note_match(call, dossier, look_up)
+            self._note_match(call, dossier, look_up.result())
         else:
             late = asyncio.ensure_future(self._fill_in(call.call_id, dossier, look_up))
             self._late.add(late)
             late.add_done_callback(self._late.discard)
         return dossier
 
-    def _note_match(self, call: Call, dossier: _Dossier, look_up: "asyncio.Future[contacts.Match]") -> None:
-        if look_up.exception() is not None:
-            logger.error("Matching a caller failed", exc_info=look_up.exception())
-            return
-        dossier.match = look_up.result()
-        announce(contact_matched, agent_id=self.agent_id, call=call, match=dossier.match)
+    async def _look_up(self, call: Call) -> contacts.Match | None:
+        """Who it is; while the database cannot be asked, again and again for a while. None if that comes to nothing."""
+        for pause in LOOK_UP_PAUSES:
+            await asyncio.sleep(pause)
+            try:
+                match = await contacts.amatch(call.remote, self.agent_id)
+            except Exception:
+                logger.exception("Matching a caller failed")
+                return None
+            if not match.failed:
+                return match
+        return None
 
-    async def _fill_in(self, call_id: str, dossier: _Dossier, look_up: "asyncio.Future[contacts.Match]") -> None:
+    def _note_match(self, call: Call, dossier: _Dossier, match: contacts.Match | None) -> None:
+        if match is not None:
+            dossier.match = match
+            announce(contact_matched, agent_id=self.agent_id, call=call, match=match)
+
+    async def _fill_in(self, call_id: str, dossier: _Dossier, look_up: "asyncio.Task[contacts.Match | None]") -> None:
         """The match came after the browser had to hear of the call: tell it now."""
-        await asyncio.wait({look_up})
+        match = await look_up
         call = self.session.board.get(call_id) if self.session else None
-        if call is None:
+        if call is None or match is None:
             return
-        self._note_match(call, dossier, look_up)
+        self._note_match(call, dossier, match)
         facts = {**call.to_json(), **self._facts(call, dossier)}
         event = {"name": "MATCHED", "message": "", "at": datetime.now(UTC).isoformat(), "call": facts}
         await self._publish({"type": "event", "event": event})
@@ -231,10 +243,3 @@ class Desk:
     async def _publish(self, message: dict[str, Any]) -> None:
         self._seq += 1
         await bus.publish(self.agent_id, {**message, "fence": self.fence, "seq": self._seq})
-
-
-def _certain(match: "contacts.Match | None") -> tuple[int, str] | None:
-    if match is None or match.kind != "one":
-        return None
-    candidate = match.candidates[0]
-    return candidate.content_type_id, candidate.object_id

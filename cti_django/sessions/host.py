@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import DatabaseError
 
-from .. import calllog
+from .. import calllog, contacts
 from ..calls.commands import Capability, Command, Dial
 from ..calls.events import Call
 from ..calls.numbers import dialable
@@ -28,11 +29,11 @@ from ..connectors.base import Connector, Credentials
 from ..exceptions import CTIError
 from ..models import ConnectorAccount
 from ..signals import pre_dial
+from ..threads import WORK_THREADS
 from . import lease
 from .desk import Desk, PopPolicy, Tab
 from .registry import build_connector
 from .session import AgentSession, CommandAnswer, LinkState, SessionState
-from .threads import in_session_thread
 
 __all__ = ["SessionHost", "get_host"]
 
@@ -59,6 +60,7 @@ class SessionHost:
         self._lingering: dict[Any, asyncio.TimerHandle] = {}
         self._chores: set[asyncio.Task[Any]] = set()
         self._renewal: asyncio.Task[None] | None = None
+        self._stale: list[Any] = []  # agents whose rights are to be looked up anew, in turn
 
     # -- tabs ---------------------------------------------------------------------------------------------------
 
@@ -205,7 +207,7 @@ class SessionHost:
             await desk.tell(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
         finally:
             with contextlib.suppress(DatabaseError):
-                await asyncio.shield(in_session_thread(lease.release, self.holder, agent_id))
+                await asyncio.shield(WORK_THREADS.run(lease.release, self.holder, agent_id))
 
     def _connector(
         self, desk: Desk, account: ConnectorAccount | None, credentials: Credentials | None
@@ -244,7 +246,7 @@ class SessionHost:
         """Ask the database, again and again if need be: an outage delays a session and does not refuse it."""
         while True:
             try:
-                return await in_session_thread(function, *args)
+                return await WORK_THREADS.run(function, *args)
             except DatabaseError as error:
                 logger.warning(
                     "The session of agent %s waits for the database (%s)", desk.agent_id, type(error).__name__
@@ -265,14 +267,24 @@ class SessionHost:
             running = {agent_id for agent_id, story in self._stories.items() if not story.done()}
             if not running:
                 continue
+            await self._refresh_rights(running, seconds / 3)
             try:
-                if await in_session_thread(lease.renew, self.holder, seconds) < len(running):
-                    held = await in_session_thread(lease.held_by, self.holder)
+                if await WORK_THREADS.run(lease.renew, self.holder, seconds) < len(running):
+                    held = await WORK_THREADS.run(lease.held_by, self.holder)
                     for agent_id in running - held:
                         await self._lose(agent_id)
             except DatabaseError:
                 # Nobody else can claim without the database either; the calls go on.
                 logger.warning("The session leases could not be renewed; trying again", exc_info=True)
+
+    async def _refresh_rights(self, running: set[Any], seconds: float) -> None:
+        """Look up the rights of a few agents anew, so that no ring has to: each one's before they are too old."""
+        self._stale = [agent_id for agent_id in self._stale if agent_id in running] or list(running)
+        share = math.ceil(len(running) * seconds / (contacts.RIGHTS_SECONDS / 2))
+        for agent_id in self._stale[:share]:
+            with contextlib.suppress(DatabaseError):
+                await contacts.arefresh_rights(agent_id)
+        del self._stale[:share]
 
     async def _lose(self, agent_id: Any) -> None:
         desk = self._desks.get(agent_id)

@@ -12,6 +12,7 @@ from cti_django.calls.states import CallState, Direction
 from cti_django.connectors.base import Credentials
 from cti_django.contacts import Candidate, Match
 from cti_django.sessions import bus
+from cti_django.sessions import desk as desk_module
 from cti_django.sessions.desk import Desk, PopPolicy, Tab
 from cti_django.sessions.herald import flush
 from cti_django.sessions.session import AgentSession
@@ -115,6 +116,13 @@ async def test_a_slow_match_does_not_hold_up_the_ring_and_is_told_later(desk, wo
     await asyncio.wait(set(desk._late))
     assert world.sent[-1]["event"]["name"] == "MATCHED"
     assert world.calls[-1]["contacts"][0]["label"] == "Anna <b>Ash</b>"
+
+
+async def test_a_match_that_could_not_ask_the_database_asks_again(desk, world, settings, monkeypatch):
+    monkeypatch.setattr(desk_module, "LOOK_UP_PAUSES", (0.0, 0.001, 0.001))
+    world.match = Match(kind="none", failed=True)
+    await desk.tell(event())
+    assert (world.calls[0]["match"], len(world.asked)) == ("pending", 3)
 
 
 async def test_a_failing_match_still_lets_the_call_through(desk, world):

@@ -27,6 +27,7 @@ def _contacts(agent: Any) -> None:
     from cti_django import contacts
     from cti_django.calls.numbers import classify
     from cti_django.models import ContactNumber
+    from cti_django.threads import DatabaseThreads
     from tests.testapp.models import Person, PersonNumber
 
     dana, eve = (Person.objects.create(name=name, phone="020 7946 0018") for name in ("Dana", "Eve"))
@@ -39,7 +40,7 @@ def _contacts(agent: Any) -> None:
     assert (found.kind, found.candidates[0].label) == ("one", "Eve")
     eve.delete()
     assert contacts.match(caller, agent.pk).candidates[0].label == "Dana"
-    contacts.close_pool()
+    DatabaseThreads.close_all()
 
 
 def _calls(agent: Any) -> None:
