@@ -47,7 +47,7 @@ SUBPROTOCOL = "sip"  # RFC 7118 section 4
 EXPIRED = "Your session with the telephone system has ended. Please log in again."
 NO_HOLD = "Your telephone system does not let other programs hold a call. Use the hold key of your phone."
 _CREDENTIALS_AT_FAULT = frozenset({400, 401, 402, 403, 409, 422, 423})
-_NOT_ABOUT_HOLD = frozenset({401, 408, 425, 429})
+_NOT_ABOUT_HOLD = frozenset({401, 404, 408, 409, 425, 429})
 
 
 class VoIPstudioConnector(Connector):
