@@ -2,7 +2,7 @@
 
 The demo runs on SQLite and in one process. Environment variables choose otherwise:
 
-    DATABASE_URL    postgresql://user:password@host:5432/name   or   sqlite:///path/to/file
+    DATABASE_URL    postgresql://user:password@host:5432/name (needs psycopg), or sqlite:///path/to/file
     REDIS_URL       redis://host:6379/0 : the channel layer for several processes (needs cti-django[redis])
     SECRET_KEY, SALT_KEY, DEBUG=0, ALLOWED_HOSTS=crm.example.com      for anything but a demo
     SANDBOX_PORT    where the sandbox telephone system listens (9000)
