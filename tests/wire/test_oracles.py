@@ -141,7 +141,8 @@ def test_challenges_are_read_alike(text):
     st.sampled_from(["MD5", "SHA-256"]),
     st.sampled_from([(), ("auth",), ("auth", "auth-int")]),
     st.text("abc012+/=", min_size=1),
-    st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable() and not set('"\\') & set(text)),
+    # sipmessage splits at a comma inside a quoted string too.
+    st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable() and not set('"\\,') & set(text)),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
 )
 def test_challenges_are_answered_alike(algorithm, qop, nonce, username, password):
