@@ -76,17 +76,17 @@ def _require_free(port: int, name: str) -> None:
 def _serve(port: int, ready: Any) -> None:
     # Daphne brings the event loop (Twisted's reactor runs on it), and the sandbox lives on the same one.
     from daphne.server import Server, twisted_loop
+    from twisted.internet import reactor
 
     asyncio.set_event_loop(twisted_loop)
     sandbox = AsyncExitStack()
-    twisted_loop.run_until_complete(
-        sandbox.enter_async_context(run_sandbox(host=HOST, port=settings.SANDBOX_PORT)),
-    )
+    twisted_loop.run_until_complete(sandbox.enter_async_context(run_sandbox(host=HOST, port=settings.SANDBOX_PORT)))
+    # Once the reactor runs, and not before: from then on Ctrl-C is an orderly end.
+    reactor.callWhenRunning(ready)
     try:
         Server(
             application=ASGIStaticFilesHandler(get_default_application()),
             endpoints=[f"tcp:port={port}:interface={HOST}"],
-            ready_callable=ready,
         ).run()
     finally:
         twisted_loop.run_until_complete(sandbox.aclose())
