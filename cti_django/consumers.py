@@ -10,9 +10,10 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django import db
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError
 from django.urls import NoReverseMatch, reverse
 
 from . import calllog
@@ -32,9 +33,14 @@ logger = logging.getLogger(__name__)
 MAX_FRAME = 16 * 1024  # characters of one message from a browser
 MAX_PENDING = 20  # messages of one tab that may be waiting for their answers
 MAX_FAULTS = 10  # malformed messages after which the socket is closed
+SNAPSHOT_SECONDS = 0.2  # between two snapshots for one tab, however often it asks
 RECHECK_SECONDS = 60.0
+CHECK_SECONDS = 2.0  # how long a check may take; a database that hangs is as bad as one that fails
+ASK_AGAIN_SECONDS = 5.0  # after a check that failed; until then no command waits for another
 TRUST_SECONDS = 120.0  # how long the last check counts while the database cannot be asked
-CLOSE_CODES = {"malformed": 4400, "logged_out": 4401, "no_permission": 4403}
+TRY_AGAIN_LATER = 1013
+CLOSE_CODES = {"malformed": 4400, "logged_out": 4401, "no_permission": 4403, "unchecked": TRY_AGAIN_LATER}
+REFUSALS = {"unchecked": "Whether you may do that cannot be checked at the moment. Try again soon."}
 
 
 def _pop_path(call_id: str) -> str:
@@ -47,48 +53,69 @@ def _pop_path(call_id: str) -> str:
 class TelephoneConsumer(AsyncWebsocketConsumer):
     """One tab of one agent."""
 
-    tab_id = ""
     agent_id: Any = None
     host: SessionHost
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one socket, and let go of everything however that ends: not every end is a message."""
+        self._is_open = False
+        self._tab: Tab | None = None
+        self._faults = 0
+        self._allowed_at = self._ask_again_at = self._snapshot_at = float("-inf")
+        self._is_resync_due = self._is_recheck_due = False
+        self._chores: set[asyncio.Task[None]] = set()
+        self._checking = asyncio.Lock()
+        self._noting = asyncio.Lock()
+        self._recheck_timer: asyncio.TimerHandle | None = None
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._let_go()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Hand a message to its method.
+
+        Deviates: from the base class, which first visits Django's one shared database thread, and so would have every
+        event wait behind somebody's slow query. Nothing here uses that thread's connection.
+        """
+        await getattr(self, get_handler_name(message))(message)
+
     async def connect(self) -> None:
         """Accept whoever is logged in and may use the telephone; tell all others why not, and close."""
-        self._faults = 0
-        self._allowed_at = float("-inf")
-        self._chores: set[asyncio.Task[None]] = set()
-        self._recheck_timer: asyncio.TimerHandle | None = None
         user = self.scope.get("user")
-        session = self.scope.get("session")
-        self._session_key = getattr(session, "session_key", None)
+        self._session_key = getattr(self.scope.get("session"), "session_key", None)
+        self._is_open = True
         await self.accept()
-        why_not = "logged_out" if user is None or not user.is_authenticated else await self._why_not(user.pk)
-        if why_not:
-            await self._close_for(why_not)
+        if user is None or not user.is_authenticated:
+            await self._close_for("logged_out")
             return
+        # Groups first: whatever changes behind the check is told to them.
+        for group in (bus.agent_group(user.pk), bus.EVERYBODY):
+            await self.channel_layer.group_add(group, self.channel_name)
         self.agent_id = user.pk
         self.host = get_host(_pop_path)
-        for group in (bus.agent_group(self.agent_id), bus.EVERYBODY):
-            await self.channel_layer.group_add(group, self.channel_name)
+        if why_not := await self._why_not():
+            await self._close_for(why_not)
+            return
         self._schedule_recheck()
 
-    async def disconnect(self, code: int) -> None:
-        """Let go of everything."""
+    async def _let_go(self) -> None:
+        """Commands and notes that are on their way are carried out all the same: a page that is left sends its last."""
+        self._is_open = False
         if self._recheck_timer is not None:
             self._recheck_timer.cancel()
         if self.agent_id is None:
             return
+        if self._tab is not None:
+            await self.host.detach(self.agent_id, self._tab)
         for group in (bus.agent_group(self.agent_id), bus.EVERYBODY):
             await self.channel_layer.group_discard(group, self.channel_name)
-        if self.tab_id:
-            await self.host.detach(self.agent_id, self.tab_id)
-        for chore in self._chores:
-            chore.cancel()
 
     # -- from the browser ---------------------------------------------------------------------------------------
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Take one message of the browser."""
-        if self.agent_id is None:
+        if not self._is_open:
             return
         message = _parsed(text_data)
         if message is None:
@@ -97,17 +124,19 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         kind = message.get("type")
         if kind == "ping":
             await self._send({"type": "pong"})
-        elif kind == "hello" and not self.tab_id:
+        elif kind == "hello" and self._tab is None:
             await self._hello(message)
-        elif not self.tab_id:
+        elif self._tab is None:
             await self._fault("The first message must be hello.")
         elif kind == "focus":
             if message.get("focused") is True:
-                await self.host.focus(self.agent_id, self.tab_id)
+                await self.host.focus(self.agent_id, self._tab.tab_id)
         elif kind == "resync":
-            await self._send(self.host.snapshot(self.agent_id, self.tab_id))
+            if not self._is_resync_due:
+                self._is_resync_due = True
+                self._begin(self._resync(self._tab))
         elif kind in ("login", "command", "note", "directory"):
-            await self._start(message)
+            await self._start(message, self._tab)
         else:
             await self._fault("There is no such message.")
 
@@ -116,32 +145,42 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         if not isinstance(tab_id, str) or not 8 <= len(tab_id) <= 64 or not tab_id.isascii():
             await self._fault("A tab needs an id.")
             return
-        self.tab_id = tab_id
-        tab = Tab(tab_id=tab_id, channel_name=self.channel_name)
-        await self.host.attach(self.agent_id, tab, focused=message.get("focused") is True)
+        self._tab = Tab(tab_id=tab_id, channel_name=self.channel_name)
+        await self.host.attach(self.agent_id, self._tab, focused=message.get("focused") is True)
         await self._send(self.host.snapshot(self.agent_id, tab_id))
 
-    async def _start(self, message: dict[str, Any]) -> None:
+    async def _resync(self, tab: Tab) -> None:
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(self._snapshot_at + SNAPSHOT_SECONDS - clock())
+        self._is_resync_due = False
+        self._snapshot_at = clock()
+        await self._send(self.host.snapshot(self.agent_id, tab.tab_id))
+
+    async def _start(self, message: dict[str, Any], tab: Tab) -> None:
         """Begin something that takes time; its answer carries the message's id."""
         message_id = message.get("id")
         if not isinstance(message_id, str) or not 0 < len(message_id) <= 64:
             await self._fault("A message that wants an answer needs an id.")
-            return
-        if len(self._chores) >= MAX_PENDING:
+        elif len(self._chores) >= MAX_PENDING:
             await self._answer(message_id, CommandAnswer(ok=False, message="Too many requests at once.", code="busy"))
-            return
-        chore = asyncio.ensure_future(self._carry_out(message_id, message))
+        else:
+            self._begin(self._carry_out(message_id, message, tab))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        chore = asyncio.ensure_future(work)
         self._chores.add(chore)
         chore.add_done_callback(self._chores.discard)
 
-    async def _carry_out(self, message_id: str, message: dict[str, Any]) -> None:
-        why_not = await self._why_not(self.agent_id)
+    async def _carry_out(self, message_id: str, message: dict[str, Any], tab: Tab) -> None:
+        why_not = await self._why_not()
         if why_not:
-            await self._answer(message_id, CommandAnswer(ok=False, message="You may not do that.", code=why_not))
-            await self._close_for(why_not)
+            sentence = REFUSALS.get(why_not, "You may not do that.")
+            await self._answer(message_id, CommandAnswer(ok=False, message=sentence, code=why_not))
+            if why_not != "unchecked":
+                await self._close_for(why_not)
             return
         try:
-            answer = await self._ask(message)
+            answer = await self._ask(message, tab)
         except InvalidCommand as invalid:
             answer = CommandAnswer(ok=False, message=str(invalid), code=invalid.code)
         except PermissionDenied:
@@ -151,13 +190,13 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
             answer = CommandAnswer(ok=False, message="That failed unexpectedly.", code="internal_error")
         await self._answer(message_id, answer)
 
-    def _ask(self, message: dict[str, Any]) -> Coroutine[Any, Any, CommandAnswer]:
+    def _ask(self, message: dict[str, Any], tab: Tab) -> Coroutine[Any, Any, CommandAnswer]:
         match message["type"]:
             case "login":
                 return self.host.login(self.agent_id, _credentials(message))
             case "command":
                 # Ids are the tab's own: two tabs may both call their first command "1".
-                command = parse_command({**message, "id": f"{self.tab_id}:{message['id']}"})
+                command = parse_command({**message, "id": f"{tab.tab_id}:{message['id']}"})
                 return self.host.command(self.agent_id, command)
             case "note":
                 return self._note(_text(message, "call_id", 64), _text(message, "text", 10_000, strip=False))
@@ -166,8 +205,9 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
 
     async def _note(self, call_id: str, text: str) -> CommandAnswer:
         try:
-            await calllog.asave_note(call_id, self.agent_id, text)
-        except DatabaseError:
+            async with self._noting:  # or a page's earlier note could come last
+                await calllog.asave_note(call_id, self.agent_id, text)
+        except db.Error:
             return CommandAnswer(ok=False, message="The note could not be saved yet.", code="not_saved")
         self.host.note_changed(self.agent_id, call_id, text)
         return CommandAnswer(ok=True)
@@ -176,42 +216,64 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
 
     async def cti_relay(self, event: dict[str, Any]) -> None:
         """The bus brings a message for this tab."""
-        if self.tab_id:
-            await self.send(text_data=event["text"])
+        if self._tab is not None:
+            await self._send_text(event["text"])
 
     async def cti_recheck(self, event: dict[str, Any] | None = None) -> None:
         """Something may have changed about this user's rights."""
+        if not self._is_recheck_due and self._is_open:
+            self._is_recheck_due = True
+            self._begin(self._recheck())
+
+    async def _recheck(self) -> None:
         self._schedule_recheck()
-        why_not = await self._why_not(self.agent_id)
+        async with self._checking:
+            self._is_recheck_due = False  # what changes from here on wants another check
+            why_not = await self._check()
         if why_not and why_not != "unchecked":
             await self._close_for(why_not)
 
-    async def _why_not(self, user_id: Any) -> str:
-        """Why this user may not go on: "" if she may, "unchecked" if nobody could tell."""
+    async def _why_not(self) -> str:
+        """Why this user may not go on: "" if she may, "unchecked" if nobody could tell.
+
+        One after the other, so that a tab's messages are carried out in the order in which they came.
+        """
+        async with self._checking:
+            if asyncio.get_running_loop().time() < self._ask_again_at:
+                return self._trusted()
+            return await self._check()
+
+    async def _check(self) -> str:
         now = asyncio.get_running_loop().time()
         try:
-            why_not = await check_access(user_id, self._session_key)
-        except DatabaseError:
-            logger.warning("The rights of agent %s could not be checked", user_id)
-            return "" if now - self._allowed_at < TRUST_SECONDS else "unchecked"
+            async with asyncio.timeout(CHECK_SECONDS):
+                why_not = await check_access(self.agent_id, self._session_key)
+        except Exception as error:  # of the database, or of whatever keeps the project's sessions
+            logger.warning("The rights of agent %s could not be checked (%s)", self.agent_id, type(error).__name__)
+            self._ask_again_at = asyncio.get_running_loop().time() + ASK_AGAIN_SECONDS
+            return self._trusted()
         if not why_not:
             self._allowed_at = now
+        self._ask_again_at = float("-inf")
         return why_not
 
+    def _trusted(self) -> str:
+        return "" if asyncio.get_running_loop().time() - self._allowed_at < TRUST_SECONDS else "unchecked"
+
     async def _close_for(self, why_not: str) -> None:
-        if why_not in CLOSE_CODES or self.agent_id is None:
-            await self.close(code=CLOSE_CODES.get(why_not, 4401))
+        if self._is_open:
+            self._is_open = False
+            await self.close(code=CLOSE_CODES[why_not])
 
     def _schedule_recheck(self) -> None:
         if self._recheck_timer is not None:
             self._recheck_timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._recheck_timer = loop.call_later(RECHECK_SECONDS, self._start_recheck)
+        if self._is_open:
+            loop = asyncio.get_running_loop()
+            self._recheck_timer = loop.call_later(RECHECK_SECONDS, self._start_recheck)
 
     def _start_recheck(self) -> None:
-        chore = asyncio.ensure_future(self.cti_recheck())
-        self._chores.add(chore)
-        chore.add_done_callback(self._chores.discard)
+        self._begin(self.cti_recheck())
 
     async def _answer(self, message_id: str, answer: CommandAnswer) -> None:
         facts = {"ok": answer.ok, "message": answer.message, "code": answer.code, "data": answer.data}
@@ -220,7 +282,7 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
     async def _fault(self, sentence: str) -> None:
         self._faults += 1
         if self._faults >= MAX_FAULTS:
-            await self.close(code=CLOSE_CODES["malformed"])
+            await self._close_for("malformed")
             return
         await self._send(
             {"type": "answer", "id": "", "ok": False, "message": sentence, "code": "malformed", "data": {}}
@@ -228,7 +290,14 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
 
     async def _send(self, message: dict[str, Any] | None) -> None:
         if message is not None:
-            await self.send(text_data=bus.encode(message))
+            await self._send_text(bus.encode(message))
+
+    async def _send_text(self, text: str) -> None:
+        if self._is_open:
+            try:
+                await self.send(text_data=text)
+            except OSError:  # how ASGI servers say that the browser is gone
+                self._is_open = False
 
 
 def _parsed(text: str | None) -> dict[str, Any] | None:
@@ -236,6 +305,7 @@ def _parsed(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         message = json.loads(text)
+        json.dumps(message, ensure_ascii=False).encode()  # half a surrogate pair is no text: it cannot be sent or stored
     except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) else None

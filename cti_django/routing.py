@@ -5,27 +5,36 @@ In ``asgi.py``, one line::
     application = with_cti(get_asgi_application())
 
 A project that has WebSockets of its own adds ``websocket_urlpatterns`` to its own router instead, behind the origin
-check and the authentication that ``with_cti`` shows.
+check and the authentication that ``with_cti`` shows. (Import those after ``get_asgi_application()``: they need models.)
 """
 
 from typing import Any
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.urls import re_path
 
 from .conf import get_settings
-from .consumers import TelephoneConsumer
 
-__all__ = ["websocket_urlpatterns", "with_cti"]
-
-_path = get_settings().socket_path.lstrip("/")
-
-websocket_urlpatterns = [re_path(rf"^{_path}$", TelephoneConsumer.as_asgi())]
+__all__ = ["websocket_urlpatterns", "with_cti"]  # noqa: F822  the first one is made by __getattr__
 
 
 def with_cti(http_application: Any) -> ProtocolTypeRouter:
     """`http_application` for HTTP, and the telephone's WebSocket: origin checked, user authenticated."""
-    sockets = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+    from channels.auth import AuthMiddlewareStack
+
+    sockets = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(_urlpatterns())))
     return ProtocolTypeRouter({"http": http_application, "websocket": sockets})
+
+
+def _urlpatterns() -> list[Any]:
+    # Imported here, so that asgi.py may import this module before Django has loaded its models.
+    from .consumers import TelephoneConsumer
+
+    return [re_path(rf"^{get_settings().socket_path.lstrip('/')}$", TelephoneConsumer.as_asgi())]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "websocket_urlpatterns":
+        return _urlpatterns()
+    raise AttributeError(name)

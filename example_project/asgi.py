@@ -4,9 +4,7 @@ import os
 
 from django.core.asgi import get_asgi_application
 
+from cti_django.routing import with_cti
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
-http_application = get_asgi_application()
-
-from cti_django.routing import with_cti  # noqa: E402  (imports models, so the apps must be loaded)
-
-application = with_cti(http_application)
+application = with_cti(get_asgi_application())

@@ -83,6 +83,7 @@ class Desk:
     _elected: str = ""
     _dossiers: dict[str, _Dossier] = field(default_factory=dict)
     _late: set[asyncio.Task[None]] = field(default_factory=set)
+    _order: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     # -- what the session says ----------------------------------------------------------------------------------
 
@@ -226,6 +227,13 @@ class Desk:
                 message = {"type": "elected", "elected": tab_id == self._elected}
                 await bus.send_to(self.tabs[tab_id].channel_name, message)
 
+    async def send_snapshot(self, tab_id: str) -> None:
+        """Send a tab everything it must know, behind the envelopes that the snapshot counts: none comes too late."""
+        tab = self.tabs.get(tab_id)
+        if tab is not None:
+            async with self._order:
+                await bus.send_to(tab.channel_name, self.snapshot(tab_id))
+
     def snapshot(self, tab_id: str) -> dict[str, Any]:
         """Everything a tab must know when it connects or has missed something."""
         calls = self.session.board.calls() if self.session else []
@@ -241,5 +249,6 @@ class Desk:
         }
 
     async def _publish(self, message: dict[str, Any]) -> None:
-        self._seq += 1
-        await bus.publish(self.agent_id, {**message, "fence": self.fence, "seq": self._seq})
+        async with self._order:
+            self._seq += 1
+            await bus.publish(self.agent_id, {**message, "fence": self.fence, "seq": self._seq})

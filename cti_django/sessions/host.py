@@ -93,10 +93,11 @@ class SessionHost:
             desk.focus(tab_id)
             await desk.elect()
 
-    def snapshot(self, agent_id: Any, tab_id: str) -> dict[str, Any] | None:
-        """What a tab must know when it connects, or has missed something; None if it is not attached."""
+    async def send_snapshot(self, agent_id: Any, tab_id: str) -> None:
+        """Send a tab what it must know when it has connected, or has missed something."""
         desk = self._desks.get(agent_id)
-        return desk.snapshot(tab_id) if desk is not None else None
+        if desk is not None:
+            await desk.send_snapshot(tab_id)
 
     # -- the session --------------------------------------------------------------------------------------------
 
