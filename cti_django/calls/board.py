@@ -20,6 +20,8 @@ __all__ = ["CallBoard"]
 
 LATE = timedelta(seconds=2)
 """A leg that first shows up this soon after its call ended is an old notification, not a new call."""
+STALE = timedelta(seconds=10)
+"""A system that uses its ids again may go on listing an ended call as connected for this long."""
 KEEP_ENDED = timedelta(seconds=120)
 """How long an ended call is remembered, so that late notifications and re-listings do not revive it."""
 PATIENCE = {CallState.INITIAL: timedelta(seconds=180), CallState.ACCEPTED: timedelta(seconds=30)}
@@ -37,6 +39,7 @@ class _Entry:
     key: tuple[str, str]  # (node, provider_call_id)
     call: Call | None = None
     legs: dict[str, CallState | None] = field(default_factory=dict)
+    last: LegNotification | None = None  # of a leg whose id may come back
 
     @property
     def ended(self) -> bool:
@@ -119,25 +122,36 @@ class CallBoard:
         return events
 
     def _fold_leg(self, leg: LegNotification, now: datetime, *, live_news: bool) -> list[CallEvent]:
+        replaced = self._end_replaced(leg, now)
         entry = self._entry_for(leg, now)
         if entry is None:
-            return []
+            return replaced
+        if leg.reuses_ids:
+            entry.last = leg
         state = entry.legs.get(leg.leg_id)
         if leg.leg_id not in entry.legs:
             if len(entry.legs) >= MAX_LEGS:
-                return []
+                return replaced
             entry.legs[leg.leg_id] = None
         if leg.state is not None and leg.state is not state and may_become(state, leg.state):
             entry.legs[leg.leg_id] = leg.state
         if entry.ended:
+            return replaced
+        return [*replaced, *self._settle(entry, leg, now, tell_end=live_news)]
+
+    def _end_replaced(self, leg: LegNotification, now: datetime) -> list[CallEvent]:
+        """End the call whose leg id `leg` has taken over for another call, while nobody listened."""
+        entry = self._entries.get((leg.node, leg.provider_call_id))
+        if entry is None or entry.call is None or entry.ended or not _is_another_leg(leg, entry):
             return []
-        return self._settle(entry, leg, now, tell_end=live_news)
+        entry.legs = dict.fromkeys(entry.legs, CallState.HANGUP)
+        return [self._put(entry, _moved(entry.call, CallState.HANGUP, now, reason=EndReason.INFERRED), now)]
 
     def _entry_for(self, leg: LegNotification, now: datetime) -> _Entry | None:
         """The entry that `leg` belongs to, a new one if need be; None if the leg is old news."""
         key = (leg.node, leg.provider_call_id)
         entry = self._entries.get(key)
-        if entry is not None and entry.ended and leg.leg_id not in entry.legs and _is_new_ring(leg, entry, now):
+        if entry is not None and entry.ended and _is_new_ring(leg, entry, now):
             entry = None  # the same provider id rings again: a new call for the agent
         if entry is None:
             entry = self._dial_awaiting(leg)
@@ -202,8 +216,10 @@ class CallBoard:
 
     def _fold_snapshot(self, snapshot: Snapshot, now: datetime) -> list[CallEvent]:
         events: list[CallEvent] = []
+        living = {leg.leg_id for leg in snapshot.legs if leg.state is not CallState.HANGUP}
         for leg in snapshot.legs:
-            events.extend(self._fold_leg(leg, now, live_news=False))
+            if leg.state is not CallState.HANGUP or not leg.reuses_ids or leg.leg_id not in living:
+                events.extend(self._fold_leg(leg, now, live_news=False))
         listed = {(leg.provider_call_id, leg.leg_id) for leg in snapshot.legs}
         for entry in list(self._entries.values()):
             node, provider_call_id = entry.key
@@ -304,9 +320,30 @@ def _is_new_ring(leg: LegNotification, entry: _Entry, now: datetime) -> bool:
     ended_at = entry.call.ended_at if entry.call else None
     if leg.state is CallState.HANGUP or ended_at is None:
         return False
+    if leg.leg_id in entry.legs and not leg.reuses_ids:
+        return False
     if leg.started_at is not None and leg.started_at >= ended_at.replace(microsecond=0):
         return True
+    if leg.leg_id in entry.legs:
+        return leg.state in (None, CallState.RINGING) or _is_other_party(leg, entry) or now - ended_at > STALE
     return now - ended_at > LATE
+
+
+def _is_another_leg(leg: LegNotification, entry: _Entry) -> bool:
+    """Whether `leg` cannot be what its living namesake in `entry` was before."""
+    if not leg.reuses_ids or leg.leg_id not in entry.legs or leg.state is CallState.HANGUP:
+        return False
+    was_answered = entry.legs[leg.leg_id] in (CallState.CONNECTED, CallState.ON_HOLD)
+    return (was_answered and leg.state is CallState.RINGING) or _is_other_party(leg, entry)
+
+
+def _is_other_party(leg: LegNotification, entry: _Entry) -> bool:
+    if entry.last is None:
+        return False
+    before, after = entry.last.remote, leg.remote
+    are_known = all(party.number or party.extension for party in (before, after))
+    turned = leg.state is not None and leg.direction is not entry.last.direction
+    return turned or (are_known and not same_party(before, after))
 
 
 def _moved(call: Call, state: CallState, now: datetime, *, reason: EndReason | None = None, cause: str = "") -> Call:

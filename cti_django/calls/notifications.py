@@ -39,6 +39,8 @@ class LegNotification:
         end_reason: with HANGUP, if the system told it.
         cause: with HANGUP, the system's own words, "" if it told none.
         started_at: when the call began, aware UTC, if the system told it.
+        reuses_ids: the system may give a leg_id to one call after the other, and says everything in order: a leg that
+            begins again is another call.
         raw: the wire's own fields, kept for signal receivers and logs.
     """
 
@@ -52,6 +54,7 @@ class LegNotification:
     end_reason: EndReason | None = None
     cause: str = ""
     started_at: datetime | None = None
+    reuses_ids: bool = False
     raw: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti_django.calls.board import KEEP_ENDED, LATE, MAX_CALLS, PATIENCE, CallBoard
+from cti_django.calls.board import KEEP_ENDED, LATE, MAX_CALLS, PATIENCE, STALE, CallBoard
 from cti_django.calls.events import CallEvent, EventName, SessionEvent
 from cti_django.calls.notifications import (
     DialNotification,
@@ -205,6 +205,72 @@ def test_a_leg_that_says_it_began_after_the_end_is_a_new_call_at_once():
     board = new_board()
     fold_all(board, [leg(RINGING), leg(HANGUP)])
     assert names(fold_all(board, [leg(RINGING, "731-2", started_at=NOW)])) == ["RINGING"]
+
+
+BOB = classify("10032", "Bob Agent", PLAN)
+
+
+def same_id(state, **more) -> LegNotification:
+    """A leg of a system that writes one dialog id on every call."""
+    return leg(state, "padi-1", call="padi-1", reuses_ids=True, **more)
+
+
+def ids_and_names(events):
+    return [(event.call.call_id, event.name.value) for event in events]
+
+
+def lives(count):
+    return [(f"call-{n}", name) for n in range(1, count + 1) for name in ("RINGING", "CONNECTED", "HANGUP")]
+
+
+def test_calls_that_follow_one_another_under_one_id_are_calls_of_their_own():
+    life = [same_id(state) for state in (None, RINGING, RINGING, CONNECTED, HANGUP, HANGUP)]
+    assert ids_and_names(fold_all(new_board(), life * 3)) == lives(3)
+    assert ids_and_names(fold_all(new_board(), [Snapshot(legs=(each,)) for each in life * 3])) == lives(3)
+
+
+def test_calls_under_one_id_may_end_by_being_listed_no_more():
+    life = [Snapshot(legs=(same_id(RINGING),)), Snapshot(legs=(same_id(CONNECTED),)), Snapshot()]
+    assert ids_and_names(fold_all(new_board(), life * 2)) == lives(2)
+
+
+def test_the_end_of_the_call_before_is_listed_beside_the_next_one_under_its_id():
+    over, life = same_id(HANGUP), [same_id(state) for state in (RINGING, CONNECTED)]
+    board = new_board()
+    fold_all(board, [*life, over])
+    documents = [Snapshot(legs=legs) for each in life for legs in ((over, each), (each, over))]
+    assert ids_and_names(fold_all(board, documents)) == [("call-2", "RINGING"), ("call-2", "CONNECTED")]
+
+
+def test_an_ended_call_that_is_still_listed_as_connected_does_not_come_back_under_its_id():
+    board = new_board()
+    fold_all(board, [same_id(CONNECTED), same_id(HANGUP)])
+    assert board.fold(Snapshot(legs=(same_id(CONNECTED),)), NOW + STALE) == []
+    assert names(board.fold(Snapshot(legs=(same_id(CONNECTED),)), NOW + STALE * 1.1)) == ["CONNECTED"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        same_id(RINGING),
+        same_id(CONNECTED, remote=BOB),
+        same_id(CONNECTED, direction=Direction.OUTBOUND),
+    ],
+)
+def test_an_id_that_changed_hands_while_nobody_listened_ends_one_call_and_begins_another(other):
+    board = new_board()
+    fold_all(board, [same_id(CONNECTED)])
+    events = fold_all(board, [Snapshot(legs=(other,))])
+    assert ids_and_names(events) == [("call-1", "HANGUP"), ("call-2", other.state.value)]
+
+
+def test_an_id_that_is_used_again_begins_the_click_to_call_that_waits_for_it():
+    board = new_board()
+    life = [same_id(state, direction=Direction.OUTBOUND) for state in (RINGING, CONNECTED, HANGUP)]
+    for command_id in ("c1", "c2"):
+        events = fold_all(board, [dial(DialStage.STARTED, command_id), dial(DialStage.ACCEPTED, command_id), *life])
+        assert names(events) == ["INITIAL", "ACCEPTED", "RINGING", "CONNECTED", "HANGUP"]
+        assert len({event.call.call_id for event in events}) == 1
 
 
 def test_restored_calls_go_on_under_their_id_or_end_with_the_next_full_state():

@@ -79,6 +79,8 @@ def _leg(dialog: DialogElement, node: str, plan: NumberPlan) -> LegNotification:
         end_reason=_end_reason(dialog) if is_over else None,
         cause=_cause(dialog) if is_over else "",
         started_at=_started_at(dialog),
+        # A call number in front of a dialog id is good for one call; what other servers write comes back.
+        reuses_ids=_CALL_NUMBER.match(dialog.dialog_id) is None,
         raw={"id": dialog.dialog_id, "state": dialog.state, "context": dialog.local.params.get("context", "")},
     )
 

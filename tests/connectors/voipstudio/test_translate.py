@@ -35,6 +35,11 @@ def test_the_call_id_is_in_front_only_if_it_is_a_number(dialog_id, call_id):
     assert provider_call_id(dialog_id) == call_id
 
 
+def test_only_an_id_without_a_call_number_may_come_back_for_another_call():
+    assert not leg(dialog(dialog_id="7310025-1")).reuses_ids
+    assert leg(dialog(dialog_id="padi-6b03-360f-1")).reuses_ids
+
+
 @pytest.mark.parametrize(
     ("state", "rendering", "becomes"),
     [
