@@ -9,7 +9,10 @@ import sys
 import pytest
 
 from cti_django.calls.commands import Answer, Dial, Link, Logout, Subscribe, Transfer, TwoFactorCode
+from cti_django.connectors.base import Credentials
+from cti_django.connectors.voipstudio.connector import VoIPstudioConnector
 from cti_django.exceptions import InvalidCommand
+from cti_django.management.commands import cti_connect
 from cti_django.management.commands.cti_connect import parse_line
 from tests.connectors.voipstudio.fake_service import TOKEN, FakeService, dialog, document
 
@@ -129,6 +132,15 @@ async def test_commands_from_a_pipe_wait_for_the_line(run, service):
     assert await terminal.end() == 0
     assert terminal.names()[:4] == ["TWO_FACTOR_AUTH", "LOGGED_IN", "SUBSCRIBED", "READY"]
     assert ("10032", False) in service.subscribed
+
+
+async def test_commands_wait_no_longer_than_their_patience_for_a_silent_line(capsys, monkeypatch):
+    monkeypatch.setattr(cti_connect, "PATIENCE_SECONDS", 0.01)
+    terminal = cti_connect._Terminal(VoIPstudioConnector(Credentials(api_key="key"), {}))
+    await terminal._carry_out(Dial(command_id="1", number="10032"))
+    assert json.loads(capsys.readouterr().out)["code"] == "not_connected"
+    async with asyncio.timeout(5):
+        await terminal._carry_out(Logout(command_id="2"))
 
 
 async def test_a_refused_log_in_is_exit_code_1_and_one_event(run, service):

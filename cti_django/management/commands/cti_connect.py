@@ -27,6 +27,7 @@ from ...sessions.session import AgentSession, LinkState, SessionState
 __all__ = ["Command", "parse_line"]
 
 MAX_LINE = 4_096  # bytes of one line on stdin
+PATIENCE_SECONDS = 10.0  # a command waits this long for the line; a system that says nothing must not silence the agent
 
 # command -> the fields that its words are, and whether the last one takes the rest of the line
 _WORDS: dict[str, tuple[tuple[str, ...], bool]] = {
@@ -190,6 +191,8 @@ class _Terminal:
             await self._leave(LinkState.TWO_FACTOR)
 
     async def _leave(self, *states: LinkState) -> None:
-        while self._session.state.state in states:
-            self._moved.clear()
-            await self._moved.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while self._session.state.state in states:
+                    self._moved.clear()
+                    await self._moved.wait()
