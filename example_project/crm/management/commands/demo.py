@@ -13,11 +13,13 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from cti_django.sandbox.server import run_sandbox
+from cti_django.sandbox.users import Behaviour, Conduct, User, demo_users
 from example_project.crm.demo_data import AGENTS
 
 from .demo_seed import LINE_PASSWORD, PASSWORD
 
 HOST = "127.0.0.1"
+PICK_UP_SECONDS = 1.5
 
 BANNER = """
   Harbour CRM is running. Ctrl-C ends everything.
@@ -71,6 +73,14 @@ def _require_free(port: int, name: str) -> None:
             raise CommandError(
                 f"Port {port} cannot be used ({error.strerror}). Choose another one: make demo {name}={port + 10}"
             ) from None
+
+
+def _lines() -> list[User]:
+    """The agents' telephones: each picks up by itself when its owner clicks a number, as a softphone would."""
+    users = demo_users()
+    for user in users:
+        user.phone.pick_up = Conduct(Behaviour.ANSWERS, PICK_UP_SECONDS)
+    return users
 
 
 def _serve(port: int, ready: Any) -> None:
