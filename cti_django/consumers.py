@@ -5,6 +5,7 @@ whatever takes time runs beside it, never in it.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Coroutine
@@ -35,6 +36,7 @@ MAX_PENDING = 20  # messages of one tab that may be waiting for their answers
 MAX_FAULTS = 10  # malformed messages after which the socket is closed
 SNAPSHOT_SECONDS = 0.2  # between two snapshots for one tab, however often it asks
 RECHECK_SECONDS = 60.0
+AFTERTHOUGHT_SECONDS = 0.5  # between a check that somebody asked for and another one
 CHECK_SECONDS = 2.0  # how long a check may take; a database that hangs is as bad as one that fails
 ASK_AGAIN_SECONDS = 5.0  # after a check that failed; until then no command waits for another
 TRUST_SECONDS = 120.0  # how long the last check counts while the database cannot be asked
@@ -147,14 +149,14 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
             return
         self._tab = Tab(tab_id=tab_id, channel_name=self.channel_name)
         await self.host.attach(self.agent_id, self._tab, focused=message.get("focused") is True)
-        await self._send(self.host.snapshot(self.agent_id, tab_id))
+        await self.host.send_snapshot(self.agent_id, tab_id)
 
     async def _resync(self, tab: Tab) -> None:
         clock = asyncio.get_running_loop().time
         await asyncio.sleep(self._snapshot_at + SNAPSHOT_SECONDS - clock())
         self._is_resync_due = False
         self._snapshot_at = clock()
-        await self._send(self.host.snapshot(self.agent_id, tab.tab_id))
+        await self.host.send_snapshot(self.agent_id, tab.tab_id)
 
     async def _start(self, message: dict[str, Any], tab: Tab) -> None:
         """Begin something that takes time; its answer carries the message's id."""
@@ -220,13 +222,13 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
             await self._send_text(event["text"])
 
     async def cti_recheck(self, event: dict[str, Any] | None = None) -> None:
-        """Something may have changed about this user's rights."""
+        """Something may have changed about this user's rights, or is about to: a log-out is told before it is done."""
         if not self._is_recheck_due and self._is_open:
             self._is_recheck_due = True
-            self._begin(self._recheck())
+            self._begin(self._recheck(AFTERTHOUGHT_SECONDS))
 
-    async def _recheck(self) -> None:
-        self._schedule_recheck()
+    async def _recheck(self, next_seconds: float = RECHECK_SECONDS) -> None:
+        self._schedule_recheck(next_seconds)
         async with self._checking:
             self._is_recheck_due = False  # what changes from here on wants another check
             why_not = await self._check()
@@ -263,17 +265,18 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
     async def _close_for(self, why_not: str) -> None:
         if self._is_open:
             self._is_open = False
-            await self.close(code=CLOSE_CODES[why_not])
+            with contextlib.suppress(OSError):
+                await self.close(code=CLOSE_CODES[why_not])
 
-    def _schedule_recheck(self) -> None:
+    def _schedule_recheck(self, seconds: float = RECHECK_SECONDS) -> None:
         if self._recheck_timer is not None:
             self._recheck_timer.cancel()
         if self._is_open:
             loop = asyncio.get_running_loop()
-            self._recheck_timer = loop.call_later(RECHECK_SECONDS, self._start_recheck)
+            self._recheck_timer = loop.call_later(seconds, self._start_recheck)
 
     def _start_recheck(self) -> None:
-        self._begin(self.cti_recheck())
+        self._begin(self._recheck())
 
     async def _answer(self, message_id: str, answer: CommandAnswer) -> None:
         facts = {"ok": answer.ok, "message": answer.message, "code": answer.code, "data": answer.data}
@@ -288,9 +291,8 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
             {"type": "answer", "id": "", "ok": False, "message": sentence, "code": "malformed", "data": {}}
         )
 
-    async def _send(self, message: dict[str, Any] | None) -> None:
-        if message is not None:
-            await self._send_text(bus.encode(message))
+    async def _send(self, message: dict[str, Any]) -> None:
+        await self._send_text(bus.encode(message))
 
     async def _send_text(self, text: str) -> None:
         if self._is_open:
@@ -305,7 +307,7 @@ def _parsed(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         message = json.loads(text)
-        json.dumps(message, ensure_ascii=False).encode()  # half a surrogate pair is no text: it cannot be sent or stored
+        json.dumps(message, ensure_ascii=False).encode()  # half a surrogate pair can be neither sent nor stored
     except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) else None

@@ -12,7 +12,7 @@ from typing import ClassVar, ParamSpec, TypeVar
 
 from django.db import connections
 
-__all__ = ["MATCH_THREADS", "SIGNAL_THREAD", "WORK_THREADS", "DatabaseThreads"]
+__all__ = ["LEASE_THREAD", "MATCH_THREADS", "SIGNAL_THREAD", "WORK_THREADS", "DatabaseThreads"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,6 +66,8 @@ def _with_live_connections(function: Callable[[], T]) -> T:
 MATCH_THREADS = DatabaseThreads(3, "cti-match")
 """Who calls: nothing else may stand in the ring's way."""
 WORK_THREADS = DatabaseThreads(2, "cti-work")
-"""Sessions, leases, permissions, notes."""
+"""Sessions, permissions, notes."""
+LEASE_THREAD = DatabaseThreads(1, "cti-lease")
+"""Leases: no note that waits for a lock may delay their renewal, and what is released was not claimed later."""
 SIGNAL_THREAD = DatabaseThreads(1, "cti-signals")
 """The project's signal receivers, one after the other."""

@@ -3,9 +3,10 @@
 What is published is already JSON text, so that a consumer relays without looking inside.
 """
 
-import contextlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -33,18 +34,30 @@ def encode(message: dict[str, Any]) -> str:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
+@contextmanager
+def _at_most_once() -> Iterator[None]:
+    """A layer that fails must not stop a session: a tab that misses something asks for a snapshot."""
+    try:
+        yield
+    except ChannelFull:
+        pass
+    except Exception as error:
+        logger.warning("The channel layer failed (%s); a message is lost", type(error).__name__)
+
+
 async def publish(agent_id: int | str, message: dict[str, Any]) -> None:
     """Send one message to all tabs of an agent, wherever they are connected. At most once: a tab may miss it."""
     layer = get_channel_layer()
     if layer is not None:
-        await layer.group_send(agent_group(agent_id), {"type": "cti.relay", "text": encode(message)})
+        with _at_most_once():
+            await layer.group_send(agent_group(agent_id), {"type": "cti.relay", "text": encode(message)})
 
 
 async def send_to(channel_name: str, message: dict[str, Any]) -> None:
     """Send one message to one tab. At most once, like ``publish``."""
     layer = get_channel_layer()
     if layer is not None:
-        with contextlib.suppress(ChannelFull):
+        with _at_most_once():
             await layer.send(channel_name, {"type": "cti.relay", "text": encode(message)})
 
 

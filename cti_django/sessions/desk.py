@@ -18,6 +18,7 @@ from ..calls.events import Call, CallEvent, Event, SessionEvent
 from ..calls.numbers import Party, PartyKind, display
 from ..calls.states import CallState, Direction
 from ..conf import get_settings
+from ..connectors.base import Credentials
 from ..signals import call_event, contact_matched, session_event
 from . import bus
 from .herald import announce
@@ -74,6 +75,7 @@ class Desk:
     region: str = ""
     connector: str = ""
     pop_policy: PopPolicy = field(default_factory=PopPolicy)
+    credentials: Credentials | None = None  # as typed by the agent
     session: AgentSession | None = None
     tabs: dict[str, Tab] = field(default_factory=dict)
     recent: list[dict[str, Any]] = field(default_factory=list)

@@ -11,14 +11,15 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from secrets import token_hex
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from asgiref.sync import sync_to_async
+from django import db
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.db import DatabaseError
 
 from .. import calllog, contacts
 from ..calls.commands import Capability, Command, Dial
@@ -29,7 +30,7 @@ from ..connectors.base import Connector, Credentials
 from ..exceptions import CTIError
 from ..models import ConnectorAccount
 from ..signals import pre_dial
-from ..threads import WORK_THREADS
+from ..threads import LEASE_THREAD, WORK_THREADS, DatabaseThreads
 from . import lease
 from .desk import Desk, PopPolicy, Tab
 from .registry import build_connector
@@ -46,6 +47,7 @@ TAKING_OVER = SessionState(
 WAITING_FOR_DATABASE = SessionState(
     state=LinkState.CONNECTING, code="no_database", message="The database cannot be reached. It is tried again."
 )
+TAKEN_OVER = SessionState(state=LinkState.NONE, code="taken_over", message="Your session is run by another server now.")
 NO_ACCOUNT = SessionState(state=LinkState.NONE, code="no_account", message="You have no telephone account yet.")
 
 
@@ -58,8 +60,10 @@ class SessionHost:
         self._desks: dict[Any, Desk] = {}
         self._stories: dict[Any, asyncio.Task[None]] = {}
         self._lingering: dict[Any, asyncio.TimerHandle] = {}
+        self._turns: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
         self._chores: set[asyncio.Task[Any]] = set()
         self._renewal: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
         self._stale: list[Any] = []  # agents whose rights are to be looked up anew, in turn
 
     # -- tabs ---------------------------------------------------------------------------------------------------
@@ -75,16 +79,20 @@ class SessionHost:
         desk.sit_down(tab, focused=focused)
         await desk.elect()
 
-    async def detach(self, agent_id: Any, tab_id: str) -> None:
-        """A tab has gone. After the last one the session lingers, then it is closed."""
+    async def detach(self, agent_id: Any, tab: Tab) -> None:
+        """A tab has gone. After the last one the session lingers, then it is closed.
+
+        A page whose line broke comes back under its id, often before its old socket is found dead.
+        """
         desk = self._desks.get(agent_id)
-        if desk is None or desk.tabs.pop(tab_id, None) is None:
+        if desk is None or desk.tabs.get(tab.tab_id) is not tab:
             return
-        await desk.elect()
+        del desk.tabs[tab.tab_id]
         if not desk.tabs:
             loop = asyncio.get_running_loop()
             seconds = get_settings().linger_seconds
             self._lingering[agent_id] = loop.call_later(seconds, self._stop_lingering, agent_id)
+        await desk.elect()
 
     async def focus(self, agent_id: Any, tab_id: str) -> None:
         """A tab has got the focus: it is the one that rings and pops now."""
@@ -107,20 +115,30 @@ class SessionHost:
         Args:
             credentials: as typed by the agent; None for her stored account.
         """
-        desk = self._desks.get(agent_id)
-        if desk is None:
-            return CommandAnswer(ok=False, message="The page is not connected.", code="not_attached")
-        story = self._stories.get(agent_id)
-        if story is not None and not story.done() and not story.cancelling():
-            same = credentials is None or desk.session is None or desk.session.connector.credentials == credentials
-            if same:
+        async with self._turn(agent_id):
+            desk = self._desks.get(agent_id)
+            if desk is None:
+                return CommandAnswer(ok=False, message="The page is not connected.", code="not_attached")
+            if self._joins(desk, credentials):
                 if desk.session is not None:
                     desk.session.retry_now()
                 return CommandAnswer(ok=True)
-        # The former session lets go of the lease before the next one claims it.
-        await self._stop_story(agent_id)
-        self._stories[agent_id] = asyncio.ensure_future(self._story(desk, credentials))
-        return CommandAnswer(ok=True)
+            # The former session lets go of the lease before the next one claims it.
+            await self._stop_story(agent_id)
+            desk.credentials = credentials
+            self._stories[agent_id] = asyncio.ensure_future(self._story(desk, credentials))
+            return CommandAnswer(ok=True)
+
+    def _joins(self, desk: Desk, credentials: Credentials | None) -> bool:
+        story = self._stories.get(desk.agent_id)
+        if story is None or story.done():
+            return False
+        used = desk.credentials if desk.session is None else desk.session.connector.credentials
+        return credentials is None or credentials == used
+
+    def _turn(self, agent_id: Any) -> asyncio.Lock:
+        """Whoever starts or stops an agent's session holds this: there is never more than one session."""
+        return self._turns.setdefault(agent_id, asyncio.Lock())
 
     async def command(self, agent_id: Any, command: Command) -> CommandAnswer:
         """Carry out one command of an agent on her session."""
@@ -158,19 +176,22 @@ class SessionHost:
 
     async def close(self, agent_id: Any) -> None:
         """End the agent's session here and let go of her lease, unless a tab has come back."""
-        self._lingering.pop(agent_id, None)
-        desk = self._desks.get(agent_id)
-        if desk is None or desk.tabs:
-            return
-        del self._desks[agent_id]
-        await self._stop_story(agent_id)
+        async with self._turn(agent_id):
+            desk = self._desks.get(agent_id)
+            if desk is None or desk.tabs:
+                return
+            self._lingering.pop(agent_id, None)
+            await self._stop_story(agent_id)
+            if not desk.tabs:
+                del self._desks[agent_id]
 
     async def shut_down(self) -> None:
         """End all sessions, hand back all leases, and write what the log still holds."""
         for timer in self._lingering.values():
             timer.cancel()
         for agent_id in list(self._stories):
-            await self._stop_story(agent_id)
+            async with self._turn(agent_id):
+                await self._stop_story(agent_id)
         if self._renewal is not None:
             self._renewal.cancel()
         await calllog.aflush(get_settings().lease_seconds)
@@ -182,7 +203,7 @@ class SessionHost:
         agent_id = desk.agent_id
         try:
             desk.fence = await self._claim(desk)
-            account, calls, desk.recent = await self._patiently(desk, _load, agent_id)
+            account, calls, desk.recent = await self._patiently(desk, WORK_THREADS, _load, agent_id)
             connector = self._connector(desk, account, credentials)
             if connector is None:
                 await desk.tell(NO_ACCOUNT)
@@ -207,8 +228,8 @@ class SessionHost:
             sentence = "The telephone session failed unexpectedly."
             await desk.tell(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
         finally:
-            with contextlib.suppress(DatabaseError):
-                await asyncio.shield(WORK_THREADS.run(lease.release, self.holder, agent_id))
+            with contextlib.suppress(db.Error):
+                await asyncio.shield(LEASE_THREAD.run(lease.release, self.holder, agent_id))
 
     def _connector(
         self, desk: Desk, account: ConnectorAccount | None, credentials: Credentials | None
@@ -238,17 +259,18 @@ class SessionHost:
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.ensure_future(self._renew_leases())
         seconds = get_settings().lease_seconds
-        while (fence := await self._patiently(desk, lease.claim, desk.agent_id, self.holder, seconds)) is None:
+        claim = partial(self._patiently, desk, LEASE_THREAD, lease.claim, desk.agent_id, self.holder, seconds)
+        while (fence := await claim()) is None:
             await desk.tell(TAKING_OVER)
             await asyncio.sleep(CLAIM_SECONDS)
         return int(fence)
 
-    async def _patiently(self, desk: Desk, function: Callable[..., Any], *args: Any) -> Any:
+    async def _patiently(self, desk: Desk, threads: DatabaseThreads, function: Callable[..., Any], *args: Any) -> Any:
         """Ask the database, again and again if need be: an outage delays a session and does not refuse it."""
         while True:
             try:
-                return await WORK_THREADS.run(function, *args)
-            except DatabaseError as error:
+                return await threads.run(function, *args)
+            except db.Error as error:
                 logger.warning(
                     "The session of agent %s waits for the database (%s)", desk.agent_id, type(error).__name__
                 )
@@ -261,54 +283,59 @@ class SessionHost:
             lease.release(self.holder)
 
     async def _renew_leases(self) -> None:
-        """Renew all leases of this process, three times in the life of one; stop the sessions whose lease is lost."""
+        """Renew the leases of this process, three times in the life of one; stop the sessions whose lease is lost."""
         while True:
             seconds = get_settings().lease_seconds
             await asyncio.sleep(seconds / 3)
-            running = {agent_id for agent_id, story in self._stories.items() if not story.done()}
+            running = {agent_id: story for agent_id, story in self._stories.items() if not story.done()}
             if not running:
                 continue
-            await self._refresh_rights(running, seconds / 3)
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.ensure_future(self._refresh_rights(set(running), seconds / 3))
             try:
-                if await WORK_THREADS.run(lease.renew, self.holder, seconds) < len(running):
-                    held = await WORK_THREADS.run(lease.held_by, self.holder)
-                    for agent_id in running - held:
-                        await self._lose(agent_id)
-            except DatabaseError:
+                if await LEASE_THREAD.run(lease.renew, self.holder, seconds, list(running)) < len(running):
+                    held = await LEASE_THREAD.run(lease.held_by, self.holder)
+                    for agent_id in running.keys() - held:
+                        self._begin(self._lose(agent_id, running[agent_id]))
+            except Exception as error:
                 # Nobody else can claim without the database either; the calls go on.
-                logger.warning("The session leases could not be renewed; trying again", exc_info=True)
+                logger.warning("The session leases could not be renewed (%s); trying again", type(error).__name__)
 
     async def _refresh_rights(self, running: set[Any], seconds: float) -> None:
         """Look up the rights of a few agents anew, so that no ring has to: each one's before they are too old."""
         self._stale = [agent_id for agent_id in self._stale if agent_id in running] or list(running)
         share = math.ceil(len(running) * seconds / (contacts.RIGHTS_SECONDS / 2))
         for agent_id in self._stale[:share]:
-            with contextlib.suppress(DatabaseError):
+            with contextlib.suppress(db.Error):
                 await contacts.arefresh_rights(agent_id)
         del self._stale[:share]
 
-    async def _lose(self, agent_id: Any) -> None:
-        desk = self._desks.get(agent_id)
-        if desk is None or desk.session is None:
-            return  # still claiming
-        logger.warning("The session of agent %s is run by another process now", agent_id)
-        await self._stop_story(agent_id)
+    async def _lose(self, agent_id: Any, story: "asyncio.Task[None]") -> None:
+        async with self._turn(agent_id):
+            desk = self._desks.get(agent_id)
+            if desk is None or desk.session is None or self._stories.get(agent_id) is not story:
+                return  # still claiming, or over
+            logger.warning("The session of agent %s is run by another process now", agent_id)
+            await self._stop_story(agent_id)
+            await desk.tell(TAKEN_OVER)
 
     async def _stop_story(self, agent_id: Any) -> None:
         story = self._stories.get(agent_id)
         if story is not None:
             story.cancel()
             await asyncio.wait({story})
-            if self._stories.get(agent_id) is story:
-                del self._stories[agent_id]
+            del self._stories[agent_id]
         desk = self._desks.get(agent_id)
         if desk is not None:
             desk.session = None
 
     def _stop_lingering(self, agent_id: Any) -> None:
-        task = asyncio.ensure_future(self.close(agent_id))
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
+        self._begin(self.close(agent_id))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        chore = asyncio.ensure_future(work)
+        self._chores.add(chore)
+        chore.add_done_callback(self._chores.discard)
 
 
 def _load(agent_id: Any) -> tuple[ConnectorAccount | None, list[Call], list[dict[str, Any]]]:

@@ -4,7 +4,9 @@
 present holder's words. All functions here are synchronous; the host runs them on its own database thread.
 """
 
+from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Now
@@ -38,9 +40,13 @@ def claim(agent_id: int | str, holder: str, lease_seconds: float) -> int | None:
     return rows.filter(holder=holder).values_list("fence", flat=True).first()
 
 
-def renew(holder: str, lease_seconds: float) -> int:
-    """Renew all leases of `holder` in one statement; return how many it still holds."""
-    return AgentLease.objects.filter(holder=holder).update(expires_at=_in(lease_seconds))
+def renew(holder: str, lease_seconds: float, agent_ids: Collection[Any]) -> int:
+    """Renew `holder`'s leases of these agents in one statement; return how many of them it still holds.
+
+    A lease whose session is over, but which could not be released, is not among them and runs out by itself.
+    """
+    rows = AgentLease.objects.filter(holder=holder, agent_id__in=agent_ids)
+    return rows.update(expires_at=_in(lease_seconds))
 
 
 def held_by(holder: str) -> set[int | str]:

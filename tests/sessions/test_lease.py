@@ -63,7 +63,7 @@ def test_all_leases_of_a_process_are_renewed_in_one_statement(alice):
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        assert lease.renew("one", 10.0) == 2
+        assert lease.renew("one", 10.0, [alice, bob]) == 2
     assert len(queries) == 1
     assert lease.claim(alice, "two", 10.0) is None
 
@@ -71,7 +71,7 @@ def test_all_leases_of_a_process_are_renewed_in_one_statement(alice):
 def test_a_row_deleted_by_hand_is_noticed_at_the_next_renewal(alice):
     lease.claim(alice, "one", 10.0)
     AgentLease.objects.all().delete()
-    assert lease.renew("one", 10.0) == 0
+    assert lease.renew("one", 10.0, [alice]) == 0
     assert lease.held_by("one") == set()
 
 
