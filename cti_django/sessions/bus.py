@@ -21,12 +21,15 @@ EVERYBODY = "cti.everybody"
 """The group of all the consumers of all processes."""
 
 
-def agent_group(agent_id: int | str) -> str:
-    """The group of an agent's tabs. Channel layers allow ASCII letters, digits, hyphens, underscores and periods."""
-    safe = "".join(
-        char if char.isascii() and (char.isalnum() or char in "-_") else f".{ord(char):x}" for char in str(agent_id)
-    )
-    return f"cti.agent.{safe}"[:99]
+def agent_group(agent_id: Any) -> str:
+    """The group of an agent's tabs; no two agents share one, whatever their ids look like.
+
+    Channel layers allow fewer than 100 ASCII letters, digits, hyphens, underscores and periods in a name.
+    """
+    name = str(agent_id)
+    if not (name.isascii() and name.isalnum() and len(name) <= 64):
+        name = "." + hashlib.sha256(name.encode()).hexdigest()
+    return f"cti.agent.{name}"
 
 
 def encode(message: dict[str, Any]) -> str:
@@ -45,7 +48,7 @@ def _at_most_once() -> Iterator[None]:
         logger.warning("The channel layer failed (%s); a message is lost", type(error).__name__)
 
 
-async def publish(agent_id: int | str, message: dict[str, Any]) -> None:
+async def publish(agent_id: Any, message: dict[str, Any]) -> None:
     """Send one message to all tabs of an agent, wherever they are connected. At most once: a tab may miss it."""
     layer = get_channel_layer()
     if layer is not None:
@@ -61,7 +64,7 @@ async def send_to(channel_name: str, message: dict[str, Any]) -> None:
             await layer.send(channel_name, {"type": "cti.relay", "text": encode(message)})
 
 
-def ask_to_recheck(agent_id: int | str | None = None) -> None:
+def ask_to_recheck(agent_id: Any | None = None) -> None:
     """Have the consumers of an agent (None: of everybody) check again whether they may go on. Synchronous."""
     layer = get_channel_layer()
     if layer is None:
