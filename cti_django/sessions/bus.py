@@ -3,6 +3,7 @@
 What is published is already JSON text, so that a consumer relays without looking inside.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
