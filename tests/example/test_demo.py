@@ -36,6 +36,8 @@ async def test_a_call_from_the_console_reaches_the_agent_with_the_callers_record
             assert answer.status < 300
             call_id = str((await answer.json())["id"])
         said = await _heard(socket, lambda said: said.get("event", {}).get("name") == "RINGING")
+        if said["event"]["call"]["match"] == "pending":  # on a busy machine the match comes behind the ring
+            said = await _heard(socket, lambda said: said.get("event", {}).get("name") == "MATCHED")
         call = said["event"]["call"]
         assert call["match"] == "one"
         assert [contact["label"] for contact in call["contacts"]] == ["Dana Whitfield"]
