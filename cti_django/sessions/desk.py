@@ -76,6 +76,7 @@ class Desk:
     connector: str = ""
     pop_policy: PopPolicy = field(default_factory=PopPolicy)
     credentials: Credentials | None = None  # as typed by the agent
+    is_leaving: bool = False  # whether her session is about to end
     session: AgentSession | None = None
     tabs: dict[str, Tab] = field(default_factory=dict)
     recent: list[dict[str, Any]] = field(default_factory=list)

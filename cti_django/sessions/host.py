@@ -125,13 +125,14 @@ class SessionHost:
                 return CommandAnswer(ok=True)
             # The former session lets go of the lease before the next one claims it.
             await self._stop_story(agent_id)
-            desk.credentials = credentials
+            desk.credentials, desk.is_leaving = credentials, False
             self._stories[agent_id] = asyncio.ensure_future(self._story(desk, credentials))
             return CommandAnswer(ok=True)
 
     def _joins(self, desk: Desk, credentials: Credentials | None) -> bool:
         story = self._stories.get(desk.agent_id)
-        if story is None or story.done():
+        is_ending = desk.is_leaving or (desk.session is not None and desk.session.is_over)
+        if story is None or story.done() or is_ending:
             return False
         used = desk.credentials if desk.session is None else desk.session.connector.credentials
         return credentials is None or credentials == used
@@ -228,6 +229,7 @@ class SessionHost:
             sentence = "The telephone session failed unexpectedly."
             await desk.tell(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
         finally:
+            desk.is_leaving = True
             with contextlib.suppress(db.Error):
                 await asyncio.shield(LEASE_THREAD.run(lease.release, self.holder, agent_id))
 
@@ -320,12 +322,15 @@ class SessionHost:
             await desk.tell(TAKEN_OVER)
 
     async def _stop_story(self, agent_id: Any) -> None:
+        """End the agent's story, if there is one. Only for whoever has the agent's turn."""
         story = self._stories.get(agent_id)
+        desk = self._desks.get(agent_id)
         if story is not None:
+            if desk is not None and desk.session is not None and desk.session.is_over:
+                await asyncio.wait({story}, timeout=get_settings().command_seconds)  # it is letting go of its line
             story.cancel()
             await asyncio.wait({story})
             del self._stories[agent_id]
-        desk = self._desks.get(agent_id)
         if desk is not None:
             desk.session = None
 

@@ -163,7 +163,7 @@ class AgentSession:
             # A fault of ours must not look like a provider's: the agent gets a sentence, the log the traceback.
             logger.exception("A connector session failed")
             return ConnectionLost("The telephone connection failed unexpectedly.", code="internal_error")
-        if self.state.state not in (LinkState.REFUSED, LinkState.LOGGED_OUT):
+        if not self.is_over:
             await self._become(LinkState.LOGGED_OUT)
         return None
 
@@ -178,6 +178,11 @@ class AgentSession:
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
+
+    @property
+    def is_over(self) -> bool:
+        """Logged out or refused: this session will not come back."""
+        return self.state.state in (LinkState.REFUSED, LinkState.LOGGED_OUT)
 
     def retry_now(self) -> None:
         """Do not wait any longer before the next attempt (the agent asked for it)."""
