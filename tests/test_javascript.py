@@ -11,10 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "cti_django" / "static" / "cti_django"
-MAX_GZIPPED = 20 * 1024  # bytes of all scripts and style sheets, each compressed by itself
+MAX_GZIPPED = 20_000  # bytes of the scripts and the bar's style sheet, each compressed by itself
 MAX_LINES = 400
 SCRIPTS = sorted(STATIC.glob("*.js"))
 SHEETS = sorted(STATIC.glob("*.css"))
+PAGES_SHEET = STATIC / "pages.css"  # of the server-rendered pages; the call bar does without it
 LITERAL = re.compile(r'\bt\("((?:[^"\\]|\\.)*)"\)')
 
 
@@ -31,8 +32,9 @@ def test_the_browser_code_passes_its_own_tests() -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-def test_all_that_a_page_loads_is_small() -> None:
-    sizes = {path.name: len(gzip.compress(path.read_bytes(), 9)) for path in [*SCRIPTS, *SHEETS]}
+def test_the_browser_side_is_small() -> None:
+    files = [path for path in [*SCRIPTS, *SHEETS] if path != PAGES_SHEET]
+    sizes = {path.name: len(gzip.compress(path.read_bytes(), 9)) for path in files}
     assert sum(sizes.values()) <= MAX_GZIPPED, sizes
 
 

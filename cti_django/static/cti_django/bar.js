@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const { t, CallCard } = Cti;
-  const { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, ringsIn } = Cti.page;
+  const { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, isOver, ringsIn } = Cti.page;
   const OFF = "cti.off"; // disconnected on purpose
   const FOLDED = "cti.folded";
   const NOTICE_MS = 12_000;
@@ -253,6 +253,7 @@
     #updateCard(card, call) {
       card.update(call);
       card.tick(Date.now() + board.skewMs);
+      if (!ringsIn(call)) card.element.querySelector('[role="alert"]')?.remove();
       if (this.#said.get(call.id) !== call.status) this.#parts.unseen.textContent = card.element.ariaLabel;
       this.#said.set(call.id, call.status);
     }
@@ -274,7 +275,7 @@
         const { title, detail } = who(call);
         const talked = call.connectedAt && duration((Date.parse(call.endedAt) - Date.parse(call.connectedAt)) / 1000);
         const missed = call.endReason === "missed";
-        const facts = dotted(missed ? t("Missed") : talked, detail, call.note);
+        const facts = dotted(missed ? t("Missed") : talked, detail, notes.text(call));
         const again = () => this.#dial(call.number);
         return h(
           "li",
@@ -288,9 +289,12 @@
       this.#parts.list.replaceChildren(...(calls.length ? calls.map(entry) : [h("li", null, t("No calls yet."))]));
     }
 
-    #hear({ name, code, message }) {
+    #hear({ name, code, message, call }) {
+      // A call of hers that came to nothing leaves no card to say why.
+      if (call && isOver(call) && !call.connectedAt && !call.node && !isInbound(call)) [name, message] = ["INFO", call.cause];
       if (!["INFO", "ERROR"].includes(name) || !message || SHOWN_BY_LINE.includes(code)) return;
       const { notices } = this.#parts;
+      if ([...notices.children].some((notice) => notice.textContent === t(message))) return;
       const notice = h("p", { class: `notice ${name.toLowerCase()}` }, h("span", { dir: "auto" }, t(message)));
       notice.append(button("", "close", () => notice.remove(), { "aria-label": t("Dismiss") }));
       notices.append(notice);

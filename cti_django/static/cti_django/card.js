@@ -73,14 +73,16 @@
   };
   const dotted = (...facts) => facts.filter(Boolean).join(" · ");
   const isInbound = (call) => call.direction === Cti.DIRECTION.IN;
+  const isOver = (call) => call.status === "HANGUP" || call.status === "CANCEL";
   const ringsIn = (call) => call.status === "RINGING" && isInbound(call);
   const stateWords = (call) => (ringsIn(call) ? t("Incoming call") : STATES[call.status]);
   const contactUrl = ({ url, adminUrl }) => webLink((config.face === "admin" && adminUrl) || url || "");
 
   function who(call) {
     const [contact] = call.contacts || [];
-    const name = isInbound(call) ? call.sourceName : call.destinationName;
-    const number = call.display || call.number || (isInbound(call) ? call.source : call.destination);
+    const [said, raw] = isInbound(call) ? [call.sourceName, call.source] : [call.destinationName, call.destination];
+    const number = call.display || call.number || raw;
+    const name = said === raw ? "" : said; // without a name some systems send the number twice
     const named = { title: name || number || t("Number withheld"), detail: name ? number : "" };
     if (call.kind === "withheld") return { title: t("Number withheld") };
     if (contact && (call.match === "one" || call.match === "internal")) {
@@ -255,8 +257,7 @@
     }
 
     #offer(call) {
-      const isOver = call.status === "HANGUP" || call.status === "CANCEL";
-      const offered = isOver ? ["dismiss"] : call.actions || [];
+      const offered = isOver(call) ? ["dismiss"] : call.actions || [];
       const focused = this.element.getRootNode().activeElement;
       for (const [name, node] of Object.entries(this.#buttons)) node.hidden = !offered.includes(name);
       this.#buttons.hangup.lastChild.textContent = ringsIn(call) ? t("Decline") : t("Hang up");
@@ -271,5 +272,8 @@
     }
   }
 
-  Object.assign(Cti, { CallCard, page: { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, ringsIn } });
+  Object.assign(Cti, {
+    CallCard,
+    page: { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, isOver, ringsIn },
+  });
 })();
