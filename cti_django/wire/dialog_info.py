@@ -254,18 +254,20 @@ class Freshness(Enum):
 class DialogInfoTracker:
     """The versions of one subscription.
 
-    A full state that is older than what we have may be a replay, and would end calls that live; or the server has
-    begun to count anew. A full state that was asked for settles it: that one is always news.
+    A document that is older than what we have may be a replay, and would end calls that live; or the server has
+    begun to count anew. A full state that was asked for settles it: that one is always news. Only documents whose
+    NOTIFY came in order (by its CSeq) may be shown to it.
 
     Source: RFC 4235 section 4.3.
     """
 
-    __slots__ = ("_expects_full", "_last", "_starts_empty", "_version")
+    __slots__ = ("_expects_full", "_last", "_last_partial", "_starts_empty", "_version")
 
     def __init__(self) -> None:
         self._starts_empty = False
         self._version: int | None = None
         self._last: DialogInfo | None = None
+        self._last_partial: DialogInfo | None = None
         self._expects_full = True
 
     def expect_full(self) -> None:
@@ -283,11 +285,12 @@ class DialogInfoTracker:
         if self._version is None:
             freshness = Freshness.NEWS if self._starts_empty else Freshness.GAP
         elif info.version <= self._version:
-            return Freshness.DUPLICATE
+            # What comes late on the way never gets here, because its CSeq is old: so this is a copy, or a new count.
+            return Freshness.DUPLICATE if info == self._last_partial else Freshness.OUT_OF_STEP
         else:
             freshness = Freshness.NEWS if info.version == self._version + 1 else Freshness.GAP
         self._version = info.version
-        self._last = None
+        self._last, self._last_partial = None, info
         return freshness
 
     def _judge_full(self, info: DialogInfo) -> Freshness:

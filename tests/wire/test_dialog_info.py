@@ -227,14 +227,17 @@ def test_versions_that_rise_by_one_are_news():
     assert judged(info(0, "full"), info(1), info(2)) == ["news"] * 3
 
 
-def test_repeated_and_older_partial_documents_are_duplicates():
-    assert judged(info(5, "full"), info(5), info(6), info(6), info(4)) == [
-        "news",
-        "duplicate",
-        "news",
-        "duplicate",
-        "duplicate",
-    ]
+def test_a_repeated_partial_document_is_a_duplicate():
+    assert judged(info(5, "full"), info(6), info(6), info(7)) == ["news", "news", "duplicate", "news"]
+
+
+def test_a_partial_document_that_does_not_count_on_is_out_of_step_until_a_full_state_settles_it():
+    tracker = DialogInfoTracker()
+    other = '<dialog id="1"><state>early</state></dialog>'
+    documents = [info(6, "full"), info(6), info(7), info(7, "partial", other), info(0)]
+    assert judged(*documents, tracker=tracker) == ["news", "out of step", "news", "out of step", "out of step"]
+    tracker.expect_full()
+    assert judged(info(1, "full"), info(2), tracker=tracker) == ["news", "news"]
 
 
 def test_a_gap_is_told_and_its_document_counts():
