@@ -35,7 +35,7 @@ _DEFAULT_WAIT = 10.0
 _STABLE_AFTER = 60.0  # a subscription that lived this long owes nothing to the failures before it
 
 _REFRESH_AHEAD = 30.0
-_MIN_REFRESH = 5.0
+_MIN_REFRESH = 1.0
 _NEVER_AGAIN = frozenset(("rejected", "noresource", "invariant"))
 _SOME_TIME_LATER = frozenset(("probation", "giveup"))
 _REFUSED = frozenset((401, 403, 407))
@@ -224,7 +224,7 @@ class Subscription:
         return granted
 
     def limit(self, seconds: float, now: float) -> None:
-        """It lives `seconds` more at most: plan the refresh accordingly, but not sooner than 5 seconds from now."""
+        """It lives `seconds` more at most: plan the refresh accordingly, but not sooner than a second from now."""
         self.expires_at = min(self.expires_at, now + seconds)
         if self.phase is Phase.ACTIVE and self.transaction is None:
             left = self.expires_at - now

@@ -13,7 +13,10 @@ from .sip_phone import Phone, accept, challenge, notify, refuse
 
 @pytest.mark.parametrize(
     ("granted", "after"),
-    [("300", 270.0), ("60", 30.0), ("40", 20.0), ("1", 5.0), ("0", 5.0), ("9999", 270.0), (None, 270.0), ("x", 270.0)],
+    [
+        *[("300", 270.0), ("60", 30.0), ("40", 20.0), ("12", 6.0), ("3", 1.5), ("1", 1.0), ("0", 1.0)],
+        *[("9999", 270.0), (None, 270.0), ("x", 270.0)],
+    ],
 )
 def test_a_subscription_is_refreshed_in_time_for_what_was_granted(granted, after):
     phone = Phone()
