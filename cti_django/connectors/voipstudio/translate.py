@@ -16,7 +16,7 @@ from ...calls.numbers import NumberPlan, Party, classify
 from ...calls.states import CallState, Direction, EndReason
 from ...wire.dialog_info import DialogElement, DialogInfo, Participant
 
-__all__ = ["provider_call_id", "sip_node", "translate"]
+__all__ = ["own_extension", "provider_call_id", "sip_node", "translate"]
 
 _STATES = {
     "early": CallState.RINGING,
@@ -54,6 +54,17 @@ def provider_call_id(dialog_id: str) -> str:
     """
     number = _CALL_NUMBER.match(dialog_id)
     return number[0] if number else dialog_id
+
+
+def own_extension(dialog: DialogElement, plan: NumberPlan) -> str:
+    """The extension of whoever is watched, as far as `dialog` shows it; "" if it does not.
+
+    The local side of an outbound dialog is who dialled. That of an inbound one may name a group or a queue, but not
+    where its target is the very same.
+    """
+    named, reached = _party(dialog.local, plan), _party(Participant(dialog.local.target), plan)
+    is_sure = _direction(dialog) is Direction.OUTBOUND or named.extension == reached.extension
+    return named.extension if is_sure else ""
 
 
 def sip_node(node: str) -> str:

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ...calls.notifications import LegNotification, Notification, SessionNotification, Snapshot
+from ...calls.notifications import Notification, SessionNotification, Snapshot
 from ...calls.numbers import NumberPlan
-from ...calls.states import Direction
 from ...exceptions import CommandRefused, ConnectorError, DialogInfoError, LoginRefused
 from ...wire.dialog_info import DialogInfoTracker, Freshness, parse_dialog_info
 from ...wire.sip_subscriber import (
@@ -18,12 +17,13 @@ from ...wire.sip_subscriber import (
 )
 from .complaints import Complaints
 from .sip_line import SIPLine
-from .translate import sip_node, translate
+from .translate import own_extension, sip_node, translate
 
 __all__ = ["MAX_NODES", "Watch"]
 
 CONTENT_TYPE = "application/dialog-info+xml"
 MAX_NODES = 50
+MAX_OWN_NUMBERS = 10  # as many as anybody has; more are not learnt
 REFRESH_SECONDS = 10.0  # a full state is asked for no oftener than this
 
 
@@ -188,8 +188,9 @@ class Watch:
         if freshness in (Freshness.DUPLICATE, Freshness.OUT_OF_STEP):
             return
         node.has_state = True
+        if node.is_own and len(self.own_numbers) < MAX_OWN_NUMBERS:
+            self.own_numbers.update(filter(None, (own_extension(dialog, self._plan) for dialog in info.dialogs)))
         for notification in translate(info, "" if node.is_own else node.name, self._plan):
-            self._learn_own_number(notification)
             self._say(notification)
 
     def _ask_for_full_state(self, sip: str, node: _Node) -> None:
@@ -205,10 +206,3 @@ class Watch:
                 self._line.refresh(sip)
 
         node.refresh = loop.call_at(max(loop.time(), node.refreshed_at + REFRESH_SECONDS), refresh)
-
-    def _learn_own_number(self, notification: Snapshot | LegNotification) -> None:
-        legs = notification.legs if isinstance(notification, Snapshot) else (notification,)
-        for leg in legs:
-            # On an outbound leg the local side is who dialled; on an inbound one it may be a group or a queue.
-            if not leg.node and leg.direction is Direction.OUTBOUND and leg.local.extension:
-                self.own_numbers.add(leg.local.extension)

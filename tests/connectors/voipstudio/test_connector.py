@@ -654,3 +654,12 @@ def test_no_secret_is_in_a_repr(connect):
     connector = connect(Credentials(username="a", password="pw-secret", api_key="key-secret"))
     assert "secret" not in repr(connector.credentials)
     assert "secret" not in repr(connector)
+
+
+async def test_the_own_extension_is_learnt_from_an_inbound_call(ready, service):
+    service.answers["GET", "/me"] = (200, {"data": {**ME, "extension": ""}})
+    connector, listener = await ready()
+    await service.line.notify("482910", document(dialog(), version=1))
+    await listener.until_said("RINGING")
+    with pytest.raises(CommandRefused, match="yourself"):
+        await connector.execute(Dial(command_id="1", number="10031"))

@@ -7,7 +7,7 @@ import pytest
 from cti_django.calls.notifications import Snapshot
 from cti_django.calls.numbers import PartyKind
 from cti_django.calls.states import CallState, Direction, EndReason
-from cti_django.connectors.voipstudio.translate import provider_call_id, sip_node, translate
+from cti_django.connectors.voipstudio.translate import own_extension, provider_call_id, sip_node, translate
 from cti_django.wire.dialog_info import parse_dialog_info
 
 from .conftest import PLAN
@@ -33,6 +33,22 @@ def leg(text, node=""):
 )
 def test_the_call_id_is_in_front_only_if_it_is_a_number(dialog_id, call_id):
     assert provider_call_id(dialog_id) == call_id
+
+
+@pytest.mark.parametrize(
+    ("direction", "target", "extension"),
+    [
+        ("initiator", "10031", "10031"),
+        ("initiator", "10039", "10031"),
+        ("receiver", "10031", "10031"),
+        ("receiver", "10039", ""),
+        ("receiver", "alice", ""),
+    ],
+)
+def test_the_own_extension_is_told_by_outbound_calls_and_by_a_target_that_is_the_same(direction, target, extension):
+    text = dialog(direction=direction).replace('target uri="sip:10031@', f'target uri="sip:{target}@')
+    (element,) = parse_dialog_info(document(text, version=1).encode()).dialogs
+    assert own_extension(element, PLAN) == extension
 
 
 def test_only_an_id_without_a_call_number_may_come_back_for_another_call():
