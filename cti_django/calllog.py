@@ -91,6 +91,10 @@ def _write(entries: list[Entry]) -> None:
             # Another process may have written later news, before or after a takeover.
             if row is None or is_newer(CallState(row.state), entry.call.state):
                 rows.append(_row(entry, row))
+            elif entry.match_object is not None and row.content_type_id is None:
+                # The call is over and written; who it was with was found out later.
+                row.pk, (row.content_type_id, row.object_id) = None, entry.match_object
+                rows.append(row)
         targets = ["call_id"] if connections[alias].features.supports_update_conflicts_with_target else None
         CallRecord.objects.using(alias).bulk_create(
             rows, update_conflicts=True, update_fields=_WRITTEN, unique_fields=targets

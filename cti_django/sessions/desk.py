@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import calllog, contacts
 from ..calls.commands import Capability, actions
-from ..calls.events import Call, CallEvent, Event, SessionEvent
+from ..calls.events import Call, CallEvent, Event, EventName, SessionEvent
 from ..calls.numbers import Party, PartyKind, display
 from ..calls.states import CallState, Direction
 from ..conf import get_settings
@@ -189,7 +189,12 @@ class Desk:
         if call is None or match is None:
             return
         self._note_match(call, dossier, match)
+        event_now = CallEvent(name=EventName(call.state.value), call=call, at=datetime.now(UTC))
+        calllog.record(self.agent_id, event_now.with_extra(match_object=match.certain), connector=self.connector)
         facts = {**call.to_json(), **self._facts(call, dossier)}
+        for known in self.recent:
+            if known["id"] == call_id:
+                known.update(facts)
         event = {"name": "MATCHED", "message": "", "at": datetime.now(UTC).isoformat(), "call": facts}
         await self._publish({"type": "event", "event": event})
 
