@@ -82,7 +82,7 @@
     const [contact] = call.contacts || [];
     const [said, raw] = isInbound(call) ? [call.sourceName, call.source] : [call.destinationName, call.destination];
     const number = call.display || call.number || raw;
-    const name = said === raw ? "" : said; // without a name some systems send the number twice
+    const name = raw.includes(said) ? "" : said; // without a name some systems send the number twice
     const named = { title: name || number || t("Number withheld"), detail: name ? number : "" };
     if (call.kind === "withheld") return { title: t("Number withheld") };
     if (contact && (call.match === "one" || call.match === "internal")) {

@@ -1,0 +1,73 @@
+"""The line to the telephone system is lost, and the log-in there ends."""
+
+import pytest
+
+from .agent import Window, expect
+from .console import Console
+
+pytestmark = pytest.mark.browser
+
+DANA = "+442079460018"
+
+
+@pytest.fixture
+def desk(hire) -> Window:
+    """The desk of somebody whom no other test needs."""
+    return hire("carol").window("deals/").expect_ready()
+
+
+def test_a_lost_line_is_said_and_comes_back(desk: Window, console: Console) -> None:
+    console.fault("refuse_sockets")
+    console.fault("drop_line", user="10033")
+    expect(desk.line).to_contain_text("Line lost, reconnecting")
+    expect(desk.button("Call")).to_be_disabled()
+    console.fault("clear")
+    desk.expect_ready()
+    expect(desk.button("Call")).to_be_enabled()
+    console.ring("10033", DANA)
+    desk.expect_path(r"/contacts/\d+/")
+
+
+def test_a_call_outlives_the_loss_of_the_line(desk: Window, console: Console) -> None:
+    call_id = console.ring("10033", DANA)
+    desk.expect_path(r"/contacts/\d+/")
+    desk.press("Answer")
+    desk.expect_card("Connected")
+    console.fault("refuse_sockets")
+    console.fault("drop_line", user="10033")
+    expect(desk.line).to_contain_text("Line lost")
+    console.fault("clear")
+    desk.expect_ready()
+    desk.expect_card("Connected", "Dana Whitfield")
+    desk.press("Hang up")
+    console.wait_for_state(call_id, "HANGUP")
+
+
+def test_a_log_in_that_expires_says_so_and_can_be_renewed(desk: Window, console: Console) -> None:
+    console.fault("expire_token", user="10033")
+    desk.bar.get_by_label("Number to call").fill("020 7946 0018")
+    desk.press("Call")
+    expect(desk.line).to_have_text("Disconnected")
+    console.fault("clear")
+    desk.line.click()
+    desk.press("Connect")
+    desk.expect_ready()
+
+
+def test_disconnecting_lasts_until_she_connects_again(desk: Window, console: Console) -> None:
+    desk.line.click()
+    desk.press("Disconnect")
+    expect(desk.line).to_have_text("Disconnected")
+    desk.open("companies/")
+    expect(desk.line).to_have_text("Disconnected")
+    console.ring("10033", DANA)
+    desk.expect_no_card()
+    desk.line.click()
+    desk.press("Connect")
+    desk.expect_ready()
+    desk.expect_card("Incoming call", "Dana Whitfield")  # what rings meanwhile is told
+
+
+def test_somebody_without_an_account_is_told(hire) -> None:
+    desk = hire("sam").window()
+    expect(desk.line).to_have_text("No telephone account")

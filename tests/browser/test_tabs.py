@@ -1,0 +1,110 @@
+"""Many tabs, one telephone: one tab rings and pops, and none of them owns the call."""
+
+import re
+
+import pytest
+
+from .agent import Agent, expect
+from .console import Console
+
+pytestmark = pytest.mark.browser
+
+DANA = "+442079460018"
+
+
+def test_one_of_two_tabs_pops(alice: Agent, console: Console) -> None:
+    quiet = alice.window("deals/").expect_ready()
+    loud = alice.window("companies/").expect_ready()
+    call_id = console.ring("10031", DANA)
+    loud.expect_path(r"/contacts/\d+/")
+    loud.expect_card("Incoming call", "Dana Whitfield")
+    quiet.expect_card("Incoming call", "Dana Whitfield")
+    assert quiet.path == "/deals/"
+    expect(loud.bar.get_by_role("alert")).to_have_count(1)
+    expect(quiet.bar.get_by_role("alert")).to_have_count(0)
+    expect(loud.page).to_have_title(re.compile("^☎ Dana Whitfield"))
+    expect(quiet.page).to_have_title(re.compile("^Deals"))
+
+    quiet.press("Answer")  # she may answer wherever she is
+    for tab in (quiet, loud):
+        tab.expect_card("Connected")
+    expect(loud.page).to_have_title(re.compile("^Dana Whitfield"))
+    console.act(call_id, "hangup")
+    for tab in (quiet, loud):
+        tab.expect_card("Call ended")
+    assert quiet.path == "/deals/"
+
+
+def test_the_tab_that_she_looks_at_pops(alice: Agent, console: Console) -> None:
+    first = alice.window("deals/").expect_ready()
+    second = alice.window("companies/").expect_ready()
+    # Chromium without a screen believes that every tab has the focus; what changes is said here.
+    second.page.evaluate("dispatchEvent(new Event('blur'))")
+    first.page.evaluate("dispatchEvent(new Event('focus'))")
+    first.wait_until_elected()
+    console.ring("10031", DANA)
+    first.expect_path(r"/contacts/\d+/")
+    second.expect_card("Incoming call")
+    assert second.path == "/companies/"
+
+
+def test_when_the_tab_that_pops_is_closed_another_one_does(alice: Agent, console: Console) -> None:
+    first = alice.window("deals/").expect_ready()
+    second = alice.window("companies/").expect_ready()
+    second.page.close()
+    first.wait_until_elected()
+    console.ring("10031", DANA)
+    first.expect_path(r"/contacts/\d+/")
+
+
+def test_a_reload_in_the_middle_of_a_call(alice: Agent, console: Console) -> None:
+    desk = alice.window("companies/").expect_ready()
+    call_id = console.ring("10031", DANA)
+    desk.expect_path(r"/contacts/\d+/")
+    desk.press("Answer")
+    timer = desk.cards.locator(".timer")
+    expect(timer).to_have_text("0:01")
+    desk.page.reload()
+    desk.expect_card("Connected", "Dana Whitfield")
+    expect(timer).to_have_text(re.compile(r"0:0[1-9]"))
+    assert desk.path.startswith("/contacts/")
+    for name in ("Hold", "Transfer", "Hang up"):
+        expect(desk.button(name)).to_be_visible()
+    desk.open("deals/")  # the call is not the page's
+    desk.expect_card("Connected", "Dana Whitfield")
+    assert desk.path == "/deals/"
+    desk.press("Hang up")
+    console.wait_for_state(call_id, "HANGUP")
+    desk.expect_card("Call ended")
+
+
+def test_two_calls_at_once_have_a_card_each(alice: Agent, console: Console) -> None:
+    desk = alice.window("contacts/1/edit/").expect_ready()
+    desk.page.get_by_label("Notes").fill("stay here")
+    first = console.ring("10031", DANA)
+    desk.expect_card("Dana Whitfield")
+    desk.press("Answer")
+    desk.expect_card("Connected")
+    second = console.ring("10031", "+493023125118")
+    expect(desk.cards).to_have_count(2)
+    ringing = desk.cards.filter(has_text="Incoming call")
+    expect(ringing).to_contain_text("O'Brien & Söhne")
+    expect(desk.bar.get_by_role("alert").filter(has_text="Incoming call")).to_have_count(1)
+    console.act(second, "hangup")
+    desk.expect_card("Connected", "Dana Whitfield")
+    console.act(first, "hangup")
+    desk.expect_card("Call ended")
+
+
+def test_logging_out_in_one_tab_ends_the_telephone_in_the_other(hire, console: Console) -> None:
+    carol = hire("carol")
+    desk = carol.window("deals/").expect_ready()
+    other = carol.window("companies/").expect_ready()
+    other.page.get_by_role("button", name="Log out").click()
+    other.expect_path("/accounts/login/")
+    expect(other.bar).to_have_count(0)
+    expect(desk.line).to_have_text("Signed out, or not permitted")
+    expect(desk.button("Call")).to_be_disabled()
+    console.ring("10033", DANA)
+    desk.expect_no_card()
+    assert desk.path == "/deals/"
