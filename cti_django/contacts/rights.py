@@ -42,12 +42,14 @@ class AgentRights:
         """Whether the agent may create records of `model`."""
         return self._may("add", model)
 
-    def _may(self, action: str, model: type[Model]) -> bool:
+    def has_perm(self, permission: str) -> bool:
+        """Whether the agent has a permission ("app.codename"), as Django's ``user.has_perm`` would say."""
         if self.user is None or not self.user.is_active:
             return False
-        if getattr(self.user, "is_superuser", False):
-            return True
-        return f"{model._meta.app_label}.{get_permission_codename(action, model._meta)}" in self.permissions
+        return getattr(self.user, "is_superuser", False) or permission in self.permissions
+
+    def _may(self, action: str, model: type[Model]) -> bool:
+        return self.has_perm(f"{model._meta.app_label}.{get_permission_codename(action, model._meta)}")
 
 
 _cache: dict[Any, tuple[float, AgentRights]] = {}

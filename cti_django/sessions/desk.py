@@ -77,6 +77,7 @@ class Desk:
     pop_policy: PopPolicy = field(default_factory=PopPolicy)
     credentials: Credentials | None = None  # as typed by the agent
     is_leaving: bool = False  # whether her session is about to end
+    keep_open: bool = False  # whether it stays when her last tab has gone
     session: AgentSession | None = None
     tabs: dict[str, Tab] = field(default_factory=dict)
     recent: list[dict[str, Any]] = field(default_factory=list)
@@ -159,10 +160,13 @@ class Desk:
         if done:
             self._note_match(call, dossier, look_up.result())
         else:
-            late = asyncio.ensure_future(self._fill_in(call.call_id, dossier, look_up))
-            self._late.add(late)
-            late.add_done_callback(self._late.discard)
+            self._await_match(call, dossier, look_up)
         return dossier
+
+    def _await_match(self, call: Call, dossier: _Dossier, look_up: "asyncio.Task[contacts.Match | None]") -> None:
+        late = asyncio.ensure_future(self._fill_in(call.call_id, dossier, look_up))
+        self._late.add(late)
+        late.add_done_callback(self._late.discard)
 
     async def _look_up(self, call: Call) -> contacts.Match | None:
         """Who it is; while the database cannot be asked, again and again for a while. None if that comes to nothing."""
@@ -197,6 +201,17 @@ class Desk:
                 known.update(facts)
         event = {"name": "MATCHED", "message": "", "at": datetime.now(UTC).isoformat(), "call": facts}
         await self._publish({"type": "event", "event": event})
+
+    def take_over(self, calls: list[Call], notes: dict[str, str]) -> None:
+        """Know the calls again that were live before this session, with the agent's notes; ask who they are with."""
+        known, self._dossiers = self._dossiers, {}
+        for call in calls:
+            dossier = known.get(call.call_id)
+            if dossier is None:
+                note = notes.get(call.call_id, "")
+                dossier = _Dossier(party=call.remote, note=note, popped=call.connected_at is not None)
+                self._await_match(call, dossier, asyncio.ensure_future(self._look_up(call)))
+            self._dossiers[call.call_id] = dossier
 
     def note_changed(self, call_id: str, text: str) -> None:
         """The agent has written a note: further snapshots carry it."""

@@ -32,6 +32,7 @@ from ..models import ConnectorAccount
 from ..signals import pre_dial
 from ..threads import LEASE_THREAD, WORK_THREADS, DatabaseThreads
 from . import lease
+from .access import PERMISSION
 from .desk import Desk, PopPolicy, Tab
 from .registry import build_connector
 from .session import AgentSession, CommandAnswer, LinkState, SessionState
@@ -182,6 +183,8 @@ class SessionHost:
             if desk is None or desk.tabs:
                 return
             self._lingering.pop(agent_id, None)
+            if desk.keep_open and desk.session is not None and not desk.session.is_over:
+                return
             await self._stop_story(agent_id)
             if not desk.tabs:
                 del self._desks[agent_id]
@@ -204,7 +207,7 @@ class SessionHost:
         agent_id = desk.agent_id
         try:
             desk.fence = await self._claim(desk)
-            account, calls, desk.recent = await self._patiently(desk, WORK_THREADS, _load, agent_id)
+            account, calls, notes, desk.recent = await self._patiently(desk, WORK_THREADS, _load, agent_id)
             connector = self._connector(desk, account, credentials)
             if connector is None:
                 await desk.tell(NO_ACCOUNT)
@@ -217,6 +220,7 @@ class SessionHost:
             )
             session.board.restore(calls)
             desk.session = session
+            desk.take_over(calls, notes)
             await session.run()
         except asyncio.CancelledError:
             raise
@@ -242,6 +246,7 @@ class SessionHost:
         if account is None and credentials is None:
             return None
         desk.connector = account.connector if account else settings.connector
+        desk.keep_open = account is not None and account.keep_open
         desk.region = (account.region if account else "") or settings.region
         desk.pop_policy = PopPolicy(
             action=(account.pop_action if account else "") or settings.pop_action,
@@ -309,7 +314,11 @@ class SessionHost:
         share = math.ceil(len(running) * seconds / (contacts.RIGHTS_SECONDS / 2))
         for agent_id in self._stale[:share]:
             with contextlib.suppress(db.Error):
-                await contacts.arefresh_rights(agent_id)
+                rights = await contacts.arefresh_rights(agent_id)
+                desk = self._desks.get(agent_id)
+                if desk is not None and desk.keep_open and not rights.has_perm(PERMISSION):
+                    desk.keep_open = False  # no page is there whose socket would be closed
+                    await self.close(agent_id)
         del self._stale[:share]
 
     async def _lose(self, agent_id: Any, story: "asyncio.Task[None]") -> None:
@@ -343,10 +352,12 @@ class SessionHost:
         chore.add_done_callback(self._chores.discard)
 
 
-def _load(agent_id: Any) -> tuple[ConnectorAccount | None, list[Call], list[dict[str, Any]]]:
-    """The agent's account, her calls that were live when last heard of, and those of the last hour."""
+def _load(agent_id: Any) -> tuple[ConnectorAccount | None, list[Call], dict[str, str], list[dict[str, Any]]]:
+    """The agent's account, her calls that were live when last heard of, her notes on them, and her recent calls."""
     account = ConnectorAccount.objects.filter(user_id=agent_id).first()
-    return account, calllog.open_calls(agent_id), calllog.recent_calls(agent_id, get_settings().recent_seconds)
+    calls = calllog.open_calls(agent_id)
+    notes = calllog.notes_for([call.call_id for call in calls], agent_id)
+    return account, calls, notes, calllog.recent_calls(agent_id, get_settings().recent_seconds)
 
 
 async def _veto(agent_id: Any, session: AgentSession, command: Dial) -> str:

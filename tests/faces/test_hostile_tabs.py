@@ -29,9 +29,9 @@ def the_host():
     return host
 
 
-async def until(condition):
+async def until(condition, seconds=5):
     """Wait for what nobody tells: the condition may be a function or a coroutine function."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(seconds):
         for pause in repeat(0.002):
             holds = condition()
             if await holds if isawaitable(holds) else holds:
