@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from ..exceptions import SIPMessageError
 from .sip_dialog import Arrival, Dialog, record_route
 from .sip_message import SIPRequest, SIPResponse
 from .sip_transaction import NonInviteClientTransaction
@@ -188,10 +189,14 @@ class Subscription:
             self.dialog = Dialog.from_request(notify, self.dialog.local, local_seq=self.dialog.local_seq)
             self._established = self._notified = True
             return Arrival.NEXT
-        routes = record_route(notify)
+        routes, seq = record_route(notify), self.dialog.remote_seq
         arrival = self.dialog.receive_request(notify)
         if arrival is Arrival.NEXT:
-            self.dialog.refresh_target(notify)
+            try:
+                self.dialog.refresh_target(notify)
+            except SIPMessageError:
+                self.dialog.remote_seq = seq  # it is refused, so it may come again
+                raise
             if routes and not self._notified:
                 self.dialog.route_set = routes
             self._notified = True

@@ -477,3 +477,14 @@ def test_subscribing_again_while_unsubscribing_starts_afresh():
     assert phone.sent_one().status == 481
     phone.receive(accept(fresh))
     assert phone.events()[-1] == SubscriptionActive("482910", 300.0)
+
+
+def test_a_notify_that_was_refused_may_come_again_under_its_number():
+    phone = Phone()
+    request = phone.subscribed()
+    phone.receive(notify(request))
+    phone.events()
+    phone.receive(notify(request, cseq=2, contact="<<"))
+    assert phone.events() == [ProtocolFault("A request with a malformed header was answered 400.")]
+    phone.receive(notify(request, cseq=2))
+    assert [type(event) for event in phone.events()] == [NotifyReceived]
