@@ -17,30 +17,29 @@ from secrets import token_hex
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from asgiref.sync import sync_to_async
 from django import db
-from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.core.exceptions import ImproperlyConfigured
 
 from .. import calllog, contacts
 from ..calls.commands import Capability, Command, Dial
 from ..calls.events import Call
-from ..calls.numbers import dialable
 from ..conf import get_settings
 from ..connectors.base import Connector, Credentials
 from ..exceptions import CTIError
 from ..models import ConnectorAccount
-from ..signals import pre_dial
 from ..threads import LEASE_THREAD, WORK_THREADS, DatabaseThreads
 from . import lease
 from .access import PERMISSION
 from .desk import Desk, PopPolicy, Tab
+from .herald import ask_for_veto
 from .registry import build_connector
 from .session import AgentSession, CommandAnswer, LinkState, SessionState
 
-__all__ = ["SessionHost", "get_host"]
+__all__ = ["SessionHost", "get_host", "shut_down"]
 
 logger = logging.getLogger(__name__)
 
+END_SECONDS = 3.0  # how long the process's end may wait for its sessions
 CLAIM_SECONDS = 1.0  # between attempts while another process still holds the lease
 TAKING_OVER = SessionState(
     state=LinkState.CONNECTING, code="taking_over", message="Your session is being taken over from another server."
@@ -151,7 +150,7 @@ class SessionHost:
                 ok=False, message="You are not connected to the telephone system.", code="not_connected"
             )
         if isinstance(command, Dial):
-            veto = await _veto(agent_id, session, command)
+            veto = await ask_for_veto(agent_id, command.number, session.connector.number_plan)
             if veto:
                 return CommandAnswer(ok=False, message=veto, code="vetoed")
         return await session.command(command)
@@ -190,15 +189,14 @@ class SessionHost:
                 del self._desks[agent_id]
 
     async def shut_down(self) -> None:
-        """End all sessions, hand back all leases, and write what the log still holds."""
+        """End all sessions, which hands back their leases, within a few seconds. The process is about to end."""
         for timer in self._lingering.values():
             timer.cancel()
-        for agent_id in list(self._stories):
-            async with self._turn(agent_id):
-                await self._stop_story(agent_id)
-        if self._renewal is not None:
-            self._renewal.cancel()
-        await calllog.aflush(get_settings().lease_seconds)
+        ending = {*self._stories.values(), *self._chores, *filter(None, (self._renewal, self._refreshing))}
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending, timeout=END_SECONDS)
 
     # -- the life of one session --------------------------------------------------------------------------------
 
@@ -234,7 +232,7 @@ class SessionHost:
             await desk.tell(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
         finally:
             desk.is_leaving = True
-            with contextlib.suppress(db.Error):
+            with contextlib.suppress(db.Error, RuntimeError):  # at the process's end there are no threads any more
                 await asyncio.shield(LEASE_THREAD.run(lease.release, self.holder, agent_id))
 
     def _connector(
@@ -262,7 +260,7 @@ class SessionHost:
         """Wait until this process holds the agent's lease; the fence."""
         if self._renewal is None:
             # Not every server tells its application that it ends; whoever comes next should not have to wait.
-            atexit.register(self._release_at_exit)
+            atexit.register(self._end_at_exit, asyncio.get_running_loop())
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.ensure_future(self._renew_leases())
         seconds = get_settings().lease_seconds
@@ -284,9 +282,12 @@ class SessionHost:
             await desk.tell(WAITING_FOR_DATABASE)
             await asyncio.sleep(CLAIM_SECONDS)
 
-    def _release_at_exit(self) -> None:
+    def _end_at_exit(self, loop: asyncio.AbstractEventLoop) -> None:
         with contextlib.suppress(Exception):
-            calllog.flush(2.0)
+            if not (loop.is_closed() or loop.is_running()):
+                loop.run_until_complete(self.shut_down())
+        with contextlib.suppress(Exception):
+            calllog.flush(END_SECONDS)
             lease.release(self.holder)
 
     async def _renew_leases(self) -> None:
@@ -360,25 +361,15 @@ def _load(agent_id: Any) -> tuple[ConnectorAccount | None, list[Call], dict[str,
     return account, calls, notes, calllog.recent_calls(agent_id, get_settings().recent_seconds)
 
 
-async def _veto(agent_id: Any, session: AgentSession, command: Dial) -> str:
-    """Why the project's own receivers of ``pre_dial`` do not want this call; "" if nobody minds."""
-    if not pre_dial.receivers:
-        return ""
-    try:
-        party = dialable(command.number, session.connector.number_plan)
-        said = await sync_to_async(pre_dial.send, thread_sensitive=False)(sender=None, agent_id=agent_id, party=party)
-    except PermissionDenied as denied:
-        return str(denied) or "This call is not allowed."
-    except CTIError:
-        return ""  # the session says what is wrong with the number
-    except Exception:
-        # Fail closed: a policy that cannot be asked has not agreed.
-        logger.exception("A receiver of pre_dial failed")
-        return "Whether this call is allowed could not be found out."
-    return next((text for _, text in said if isinstance(text, str) and text), "")
-
-
 _hosts: "WeakKeyDictionary[asyncio.AbstractEventLoop, SessionHost]" = WeakKeyDictionary()
+
+
+async def shut_down() -> None:
+    """End the sessions of this process, and write what the call log still holds: what a server's shutdown calls."""
+    host = _hosts.get(asyncio.get_running_loop())
+    if host is not None:
+        await host.shut_down()
+        await calllog.aflush(END_SECONDS)
 
 
 def get_host(pop_path: Callable[[str], str]) -> SessionHost:

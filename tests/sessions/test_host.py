@@ -5,10 +5,9 @@ import asyncio
 import pytest
 from asgiref.sync import sync_to_async
 
-from cti_django import calllog, contacts
+from cti_django import calllog
 from cti_django.calls.states import CallState
 from cti_django.models import CallRecord, ConnectorAccount
-from cti_django.sessions import host as host_module
 from cti_django.sessions.desk import Tab as DeskTab
 from cti_django.testing import FakeConnector
 from tests.faces.test_consumers import agent, connected, fake_telephone_system, ready
@@ -57,7 +56,7 @@ async def test_an_account_that_keeps_its_session_open_has_it_without_a_page_unti
 
 
 async def test_an_account_whose_session_is_not_kept_open_leaves_nothing():
-    user, key = await agent()
+    _, key = await agent()
     async with ready(key) as (_, pbx):
         pass
     await until(lambda: pbx.closed and not the_host()._stories and not the_host()._desks)
