@@ -13,7 +13,7 @@ except ImportError:
         raise
     pytest.skip("playwright is not installed: no browser is driven", allow_module_level=True)
 
-SECONDS = 6.0
+SECONDS = 15.0
 """How long anything on a page may take before a test gives up."""
 
 CHROMIUM_ARGUMENTS = [

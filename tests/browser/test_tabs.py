@@ -57,6 +57,18 @@ def test_when_the_tab_that_pops_is_closed_another_one_does(alice: Agent, console
     first.expect_path(r"/contacts/\d+/")
 
 
+def test_going_back_does_not_pop_again(alice: Agent, console: Console) -> None:
+    desk = alice.window("companies/").expect_ready()
+    console.ring("10031", DANA)
+    desk.expect_path(r"/contacts/\d+/")
+    desk.expect_card("Incoming call")
+    desk.page.go_back()
+    desk.expect_card("Incoming call", "Dana Whitfield")
+    desk.press("Answer")
+    desk.expect_card("Connected")
+    assert desk.path == "/companies/"
+
+
 def test_a_reload_in_the_middle_of_a_call(alice: Agent, console: Console) -> None:
     desk = alice.window("companies/").expect_ready()
     call_id = console.ring("10031", DANA)
