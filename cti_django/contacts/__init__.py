@@ -22,7 +22,7 @@ from .matching import (
     remember,
 )
 from .number_index import content_type_id, index, remove_orphans, remove_unregistered
-from .rights import RIGHTS_SECONDS, AgentRights, arefresh_rights, forget_rights, rights_of
+from .rights import RIGHTS_SECONDS, AgentRights, arefresh_rights, forget_rights, rights_from, rights_of
 from .sources import Source, register, registered, source_for, unregister
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "remember",
     "remove_orphans",
     "remove_unregistered",
+    "rights_from",
     "rights_of",
     "source_for",
     "unregister",

@@ -5,16 +5,17 @@ time is over, or when the agent's session calls ``arefresh_rights``, which it sh
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.contrib.auth.models import Group
+from django.db import transaction
 from django.db.models import Model, signals
 
 from ..threads import MATCH_THREADS
 
-__all__ = ["RIGHTS_SECONDS", "AgentRights", "arefresh_rights", "forget_rights", "rights_of"]
+__all__ = ["RIGHTS_SECONDS", "AgentRights", "arefresh_rights", "forget_rights", "rights_from", "rights_of"]
 
 RIGHTS_SECONDS = 300.0
 """How long rights are believed without looking again."""
@@ -53,6 +54,8 @@ class AgentRights:
 
 
 _cache: dict[Any, tuple[float, AgentRights]] = {}
+_changes = 0
+"""Rises whenever rights are forgotten: what was being looked up meanwhile may be old already."""
 
 
 def rights_of(agent_id: Any) -> AgentRights:
@@ -70,29 +73,43 @@ async def arefresh_rights(agent_id: Any) -> AgentRights:
 
 def forget_rights(agent_id: Any = None) -> None:
     """Forget the rights of one agent (None: of all), after a change that no signal told."""
+    global _changes
+    _changes += 1
     if agent_id is None:
         _cache.clear()
     else:
         _cache.pop(agent_id, None)
 
 
-def _load(agent_id: Any) -> AgentRights:
-    user = get_user_model()._default_manager.filter(pk=agent_id).first()
+def rights_from(user: Any) -> AgentRights:
+    """The rights of a user who is at hand, such as a request's; no query if her permissions were asked for before."""
     needed = user is not None and user.is_active and not getattr(user, "is_superuser", False)
     permissions = frozenset(user.get_all_permissions()) if needed else frozenset()
-    rights = AgentRights(agent_id, user, permissions)
-    _cache[agent_id] = (time.monotonic(), rights)
+    return AgentRights(getattr(user, "pk", None), user, permissions)
+
+
+def _load(agent_id: Any) -> AgentRights:
+    changes = _changes
+    rights = replace(rights_from(get_user_model()._default_manager.filter(pk=agent_id).first()), agent_id=agent_id)
+    if changes == _changes:
+        _cache[agent_id] = (time.monotonic(), rights)
     return rights
 
 
-def _user_saved(instance: Model, update_fields: frozenset[str] | None = None, **_kwargs: Any) -> None:
+def _forget_now_and_then(agent_id: Any, using: str) -> None:
+    """What is changed in a transaction is what others still read until its end, and could remember."""
+    forget_rights(agent_id)
+    transaction.on_commit(lambda: forget_rights(agent_id), using=using)
+
+
+def _user_saved(instance: Model, using: str, update_fields: frozenset[str] | None = None, **_kwargs: Any) -> None:
     if update_fields is None or not update_fields <= {"last_login"}:  # a log-in changes no right
-        forget_rights(instance.pk)
+        _forget_now_and_then(instance.pk, using)
 
 
-def _links_changed(action: str, **_kwargs: Any) -> None:
+def _links_changed(action: str, using: str, **_kwargs: Any) -> None:
     if action.startswith("post_"):
-        forget_rights()
+        _forget_now_and_then(None, using)
 
 
 def _follow() -> None:

@@ -45,18 +45,18 @@ def _check_access(user_id: Any, session_key: str | None) -> str:
     return "" if may_use_telephone(user) else "no_permission"
 
 
-def _recheck_user(user_id: Any) -> None:
-    transaction.on_commit(lambda: bus.ask_to_recheck(user_id))
+def _recheck_user(user_id: Any, using: str | None = None) -> None:
+    transaction.on_commit(lambda: bus.ask_to_recheck(user_id), using=using)
 
 
-def _user_saved(instance: Any, created: bool, update_fields: Any = None, **kwargs: Any) -> None:
+def _user_saved(instance: Any, created: bool, using: str, update_fields: Any = None, **kwargs: Any) -> None:
     # Each log-in saves last_login alone; that changes nobody's rights.
     if not created and set(update_fields or ()) != {"last_login"}:
-        _recheck_user(instance.pk)
+        _recheck_user(instance.pk, using)
 
 
-def _user_gone(instance: Any, **kwargs: Any) -> None:
-    _recheck_user(instance.pk)
+def _user_gone(instance: Any, using: str, **kwargs: Any) -> None:
+    _recheck_user(instance.pk, using)
 
 
 def _logged_out(user: Any, **kwargs: Any) -> None:
@@ -64,17 +64,17 @@ def _logged_out(user: Any, **kwargs: Any) -> None:
         _recheck_user(user.pk)
 
 
-def _rights_changed(instance: Any, action: str, **kwargs: Any) -> None:
+def _rights_changed(instance: Any, action: str, using: str, **kwargs: Any) -> None:
     if action not in ("post_add", "post_remove", "post_clear"):
         return
     if isinstance(instance, get_user_model()):
-        _recheck_user(instance.pk)
+        _recheck_user(instance.pk, using)
     else:
-        transaction.on_commit(bus.ask_to_recheck)
+        transaction.on_commit(bus.ask_to_recheck, using=using)
 
 
-def _group_gone(**kwargs: Any) -> None:
-    transaction.on_commit(bus.ask_to_recheck)
+def _group_gone(using: str, **kwargs: Any) -> None:
+    transaction.on_commit(bus.ask_to_recheck, using=using)
 
 
 def connect_signals() -> None:

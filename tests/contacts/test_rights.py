@@ -1,10 +1,11 @@
 """Rights: remembered, and forgotten as soon as something changes them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission
-from django.db import connection
+from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from cti_django.contacts import arefresh_rights, forget_rights, rights, rights_of
@@ -81,3 +82,35 @@ async def test_a_session_refreshes_them_away_from_the_event_loop(agent: Any) -> 
     found = await arefresh_rights(agent.pk)
     assert found.may_view(Person)
     assert rights_of(agent.pk) is found
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_looked_up_before_a_change_was_committed_is_not_believed_after_it(agent: Any) -> None:
+    with transaction.atomic():
+        agent.user_permissions.clear()
+        # Another connection still reads, and would remember, what was.
+        assert ThreadPoolExecutor(1).submit(_looked_up_elsewhere, agent.pk).result(5).may_view(Person)
+    assert not rights_of(agent.pk).may_view(Person)
+
+
+def _looked_up_elsewhere(agent_id: Any) -> rights.AgentRights:
+    try:
+        return rights_of(agent_id)
+    finally:
+        connections.close_all()
+
+
+def test_what_was_being_looked_up_during_a_change_is_not_remembered(
+    agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = rights.rights_from
+
+    def slowly(user: Any) -> rights.AgentRights:
+        found = load(user)
+        agent.user_permissions.clear()  # while the answer is on its way
+        return found
+
+    monkeypatch.setattr(rights, "rights_from", slowly)
+    rights_of(agent.pk)
+    monkeypatch.undo()
+    assert not rights_of(agent.pk).may_view(Person)

@@ -285,6 +285,20 @@ def test_a_try_that_is_no_number_is_harmless(attempt, alice):
     assert browse(alice).get("/cti/pop/late/", {"try": attempt}).status_code in (202, 404)
 
 
+def test_a_call_of_others_looks_like_one_that_is_not_there(alice):
+    AgentLease.objects.create(agent=alice, holder="here", expires_at=timezone.now() + timedelta(minutes=1))
+    make_call(make_agent("bob"))
+    assert get(alice, "/cti/pop/c1/", status=202).content == get(alice, "/cti/pop/c2/", status=202).content
+
+
+def test_a_permission_withdrawn_by_another_process_counts_at_once(alice, people):
+    make_person()
+    make_call(alice)
+    get(alice, "/cti/pop/c1/", status=302)
+    alice.user_permissions.through.objects.filter(user=alice, permission__codename="view_person").delete()  # no signal
+    assert "may not see" in get(alice, "/cti/pop/c1/").content.decode()
+
+
 def test_an_unknown_call_is_not_found(alice):
     get(alice, "/cti/pop/unknown/", status=404)
     get(alice, "/cti/calls/unknown/", status=404)
