@@ -234,6 +234,9 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
             why_not = await self._check()
         if why_not and why_not != "unchecked":
             await self._close_for(why_not)
+        elif next_seconds == AFTERTHOUGHT_SECONDS and not why_not:
+            with contextlib.suppress(db.Error):
+                await self.host.review(self.agent_id)
 
     async def _why_not(self) -> str:
         """Why this user may not go on: "" if she may, "unchecked" if nobody could tell.

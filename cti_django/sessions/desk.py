@@ -84,6 +84,7 @@ class Desk:
     _state: SessionState = field(default_factory=SessionState)
     _seq: int = 0
     _focus_count: int = 0
+    is_under_review: bool = False
     _elected: str = ""
     _dossiers: dict[str, _Dossier] = field(default_factory=dict)
     _late: set[asyncio.Task[None]] = field(default_factory=set)
@@ -212,6 +213,21 @@ class Desk:
                 dossier = _Dossier(party=call.remote, note=note, popped=call.connected_at is not None)
                 self._await_match(call, dossier, asyncio.ensure_future(self._look_up(call)))
             self._dossiers[call.call_id] = dossier
+
+    def review(self, recent: list[dict[str, Any]]) -> None:
+        """What the agent may see has changed: forget who her calls are with, and ask again.
+
+        Args:
+            recent: her recent calls, as she may see them now.
+        """
+        unwritten = [call for call in self.recent if call["id"] not in {known["id"] for known in recent}]
+        for call in unwritten:
+            call.update(match="", contacts=[])
+        self.recent = [*unwritten, *recent][:MAX_RECENT]
+        for call in self.session.board.calls() if self.session else []:
+            if dossier := self._dossiers.get(call.call_id):
+                dossier.match = None
+                self._await_match(call, dossier, asyncio.ensure_future(self._look_up(call)))
 
     def note_changed(self, call_id: str, text: str) -> None:
         """The agent has written a note: further snapshots carry it."""

@@ -40,6 +40,7 @@ __all__ = ["SessionHost", "get_host", "shut_down"]
 logger = logging.getLogger(__name__)
 
 END_SECONDS = 3.0  # how long the process's end may wait for its sessions
+REVIEW_SECONDS = 0.2  # from a change of an agent's rights to a new look at what she may see
 CLAIM_SECONDS = 1.0  # between attempts while another process still holds the lease
 TAKING_OVER = SessionState(
     state=LinkState.CONNECTING, code="taking_over", message="Your session is being taken over from another server."
@@ -168,6 +169,21 @@ class SessionHost:
             return CommandAnswer(ok=False, message="The list of colleagues did not come in time.", code="timed_out")
         except CTIError as error:
             return CommandAnswer(ok=False, message=str(error), code=error.code)
+
+    async def review(self, agent_id: Any) -> None:
+        """An agent's rights may have changed: her tabs show what she may see now."""
+        desk = self._desks.get(agent_id)
+        if desk is None or desk.session is None or desk.is_under_review:
+            return
+        desk.is_under_review = True
+        try:
+            await asyncio.sleep(REVIEW_SECONDS)  # each of her tabs asks, and one change seldom comes alone
+        finally:
+            desk.is_under_review = False
+        await contacts.arefresh_rights(agent_id)
+        desk.review(await WORK_THREADS.run(calllog.recent_calls, agent_id, get_settings().recent_seconds))
+        for tab_id in list(desk.tabs):
+            await desk.send_snapshot(tab_id)
 
     def note_changed(self, agent_id: Any, call_id: str, text: str) -> None:
         """The agent has saved a note on a call."""

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Permission
 
 from cti_django import calllog
 from cti_django.calls.states import CallState
@@ -12,6 +13,7 @@ from cti_django.sessions.desk import Tab as DeskTab
 from cti_django.testing import FakeConnector
 from tests.faces.test_consumers import agent, connected, fake_telephone_system, ready
 from tests.faces.test_hostile_tabs import the_host, until
+from tests.testapp.models import Person
 
 __all__ = ["fake_telephone_system"]
 
@@ -38,6 +40,26 @@ async def test_a_call_that_is_taken_over_keeps_its_note_and_finds_its_contact_ag
 
 async def _open_quietly(self):
     self._said = asyncio.Queue()
+
+
+async def test_a_permission_that_is_withdrawn_takes_the_records_from_calls_and_recent_calls_too():
+    user, key = await agent()
+    view_people = await Permission.objects.aget(codename="view_person")
+    await sync_to_async(user.user_permissions.add)(view_people)
+    await Person.objects.acreate(name="Dana", phone="+442079460018")
+    async with ready(key) as (tab, pbx):
+        for state in (CallState.RINGING, CallState.HANGUP):
+            pbx.leg(state, provider_call_id="1")
+        pbx.leg(CallState.CONNECTED, provider_call_id="2")
+        assert (await tab.hear_event("CONNECTED"))["call"]["contacts"][0]["label"] == "Dana"
+        await tab.say(type="resync")
+        assert (await tab.hear("snapshot"))["recent"][0]["contacts"][0]["label"] == "Dana"
+        await calllog.aflush(5)
+
+        await sync_to_async(user.user_permissions.remove)(view_people)
+        seen = await tab.hear("snapshot")
+        assert [call["contacts"] for call in seen["calls"] + seen["recent"]] == [[], []]
+        assert (await tab.hear_event("MATCHED"))["call"]["match"] == "forbidden"
 
 
 async def test_an_account_that_keeps_its_session_open_has_it_without_a_page_until_its_right_is_gone(settings):
