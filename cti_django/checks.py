@@ -4,6 +4,7 @@
     E002  a connector cannot be imported, or is none
     E003  a connector does not take its options
     E004  SALT_KEY is missing: no password could be stored
+    E005  USE_TZ is False: no call could be stored
     W001  ASGI_APPLICATION is missing
     W002  CHANNEL_LAYERS is missing
     W003  REGION is missing
@@ -84,11 +85,14 @@ def _leads_here(value: str) -> bool:
 
 @register("cti_django")
 def check_surroundings(**_kwargs: Any) -> list[CheckMessage]:
-    """E004, W001, W002 and W004: the project's other settings that telephony needs."""
+    """E004, E005, W001, W002 and W004: the project's other settings that telephony needs."""
     found: list[CheckMessage] = []
     if not project_setting("SALT_KEY"):
         hint = "Set SALT_KEY to a long random text and keep it: stored passwords cannot be read without it."
         found.append(Error("SALT_KEY is missing: no password can be stored.", hint=hint, id="cti_django.E004"))
+    if not project_setting("USE_TZ"):
+        hint = "Set USE_TZ = True. The times of calls are moments in UTC; TIME_ZONE is what they are shown in."
+        found.append(Error("USE_TZ is False: no call can be stored.", hint=hint, id="cti_django.E005"))
     if not project_setting("ASGI_APPLICATION"):
         hint = "Set ASGI_APPLICATION, and serve the project with Daphne or uvicorn."
         found.append(Warning("ASGI_APPLICATION is missing: there are no WebSockets.", hint=hint, id="cti_django.W001"))

@@ -35,7 +35,6 @@ class Settings:
         max_candidates: how many records a match gives at most.
         recent_seconds: how far back the list of recent calls goes.
         outbox_size: calls that wait for the database at most; beyond that the oldest are lost to the call log.
-        mask_logs: whether numbers and names are masked in the logs.
         socket_path: the path of the WebSocket.
     """
 
@@ -52,7 +51,6 @@ class Settings:
     max_candidates: int = 20
     recent_seconds: float = 3600.0
     outbox_size: int = 10_000
-    mask_logs: bool = True
     socket_path: str = "/ws/cti/"
 
 
@@ -80,10 +78,6 @@ def _seconds(value: Any) -> str | None:
 def _count(value: Any) -> str | None:
     good = isinstance(value, int) and not isinstance(value, bool) and value > 0
     return None if good else "must be a whole number above 0"
-
-
-def _flag(value: Any) -> str | None:
-    return None if isinstance(value, bool) else "must be True or False"
 
 
 def _path(value: Any) -> str | None:
@@ -116,7 +110,6 @@ _RULES: dict[str, Callable[[Any], str | None]] = {
     "max_candidates": _count,
     "recent_seconds": _seconds,
     "outbox_size": _count,
-    "mask_logs": _flag,
     "socket_path": _path,
 }
 

@@ -83,6 +83,12 @@ def test_e004_misses_the_salt(settings: Any) -> None:
 
 
 @override_settings(DEBUG=True)
+def test_e005_refuses_a_project_without_time_zones() -> None:
+    with override_settings(USE_TZ=False):
+        assert _ids(checks.check_surroundings()) == ["E005"]
+
+
+@override_settings(DEBUG=True)
 def test_w001_and_w002_miss_asgi_and_the_channel_layer() -> None:
     with override_settings(ASGI_APPLICATION=None, CHANNEL_LAYERS={}):
         assert _ids(checks.check_surroundings()) == ["W001", "W002"]

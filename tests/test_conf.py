@@ -62,7 +62,6 @@ def test_connectors_of_the_project_stand_beside_the_built_in_ones() -> None:
         ({"OUTBOX_SIZE": -1}, ["'OUTBOX_SIZE'"]),
         ({"POP_ACTION": "jump"}, ["'POP_ACTION'", "'open', 'card', 'none'"]),
         ({"POP_WHEN": ["ring"]}, ["'POP_WHEN'"]),
-        ({"MASK_LOGS": 1}, ["'MASK_LOGS'"]),
         ({"SOCKET_PATH": "ws/"}, ["'SOCKET_PATH'"]),
         ({"CONNECTOR": None}, ["'CONNECTOR'"]),
         ({"CONNECTOR": "voipstduio"}, ["'CONNECTOR'", "'voipstudio'"]),
