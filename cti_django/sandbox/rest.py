@@ -40,6 +40,8 @@ async def read_json(request: web.Request) -> dict[str, Any]:
         data = json.loads(await request.read() or b"{}")
     except (ValueError, RecursionError):
         raise Refused("The request is not JSON.", code="invalid") from None
+    except (ConnectionError, web.RequestPayloadError):
+        raise Refused("The request broke off.", code="invalid") from None
     if not isinstance(data, dict):
         raise Refused("The request is no JSON object.", code="invalid")
     return data

@@ -112,7 +112,10 @@ class Sandbox:
         context = None
         if self._tls:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(*self._tls)
+            try:
+                context.load_cert_chain(*self._tls)
+            except OSError as error:
+                raise OSError(f"the certificate or its key cannot be used ({error})") from None
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:

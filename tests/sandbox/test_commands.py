@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -85,3 +86,11 @@ async def test_the_sandbox_prints_where_it_is_and_ends_on_ctrl_c(running: asynci
 async def test_a_port_that_is_taken_is_said_plainly(sandbox: Sandbox) -> None:
     with pytest.raises(CommandError, match="Cannot listen on"):
         await asyncio.to_thread(call_command, "cti_sandbox", port=sandbox.port)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"port": 65_536}, "65535"), ({"port": 0, "tls_cert": "no-such.pem"}, "certificate")]
+)
+def test_a_port_or_a_certificate_that_cannot_be_used_is_said_plainly(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(CommandError, match=said):
+        call_command("cti_sandbox", **options)

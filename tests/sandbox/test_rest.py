@@ -4,11 +4,15 @@ import asyncio
 import base64
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from cti_django.sandbox.dialling import Refused
 from cti_django.sandbox.faults import Fault
+from cti_django.sandbox.rest import read_json
 from cti_django.sandbox.server import Sandbox
 from cti_django.sandbox.users import Behaviour, Conduct
 
@@ -300,3 +304,11 @@ async def test_the_connection_can_drop_instead_of_an_answer(sandbox: Sandbox, ap
     sandbox.misbehave(Fault.DISCONNECT, "10031")
     with pytest.raises(aiohttp.ClientConnectionError):
         await api("10031")("POST", f"/calls/{call.call_id}", {})
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), web.RequestPayloadError()])
+async def test_a_request_that_breaks_off_is_refused(error: Exception) -> None:
+    request = AsyncMock()
+    request.read.side_effect = error
+    with pytest.raises(Refused):
+        await read_json(request)

@@ -43,7 +43,7 @@ class Command(BaseCommand):
         sandbox = Sandbox(users, **{name: options[name] for name in names})
         try:
             asyncio.run(self._serve(sandbox))
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the latter: a port beyond 65535
             raise CommandError(f"Cannot listen on {options['host']}:{options['port']}: {error}") from error
         except KeyboardInterrupt:
             pass
