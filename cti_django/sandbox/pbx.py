@@ -108,7 +108,7 @@ class Switch:
             name: the caller's name, "" if none is sent.
             via: a queue or IVR that the call comes through; its watchers see a leg of their own.
         """
-        targets = [one.strip() for one in to.split(",")]
+        targets = list(dict.fromkeys(one.strip() for one in to.split(",")))
         for target in targets:
             if target not in self.users:
                 raise Refused("There is no such extension.", field="to", code="no_such_extension")

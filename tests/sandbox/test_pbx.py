@@ -234,6 +234,11 @@ def test_a_group_rings_together_and_one_answer_ends_the_others(switch: Switch, s
     assert [leg.cause for leg in call.legs if leg.node == "10031"] == [Cause.ANSWERED_ELSEWHERE]
 
 
+def test_an_extension_that_is_named_twice_rings_once(switch: Switch, seen: Watcher) -> None:
+    switch.ring("10031, 10031,10031", "1")
+    assert seen.at("10031") == ["early"]
+
+
 def test_two_sets_on_one_extension_are_two_legs(switch: Switch, seen: Watcher) -> None:
     switch.users["10031"].phone.devices = 2
     call = switch.ring("10031", "1")
