@@ -37,8 +37,11 @@ PAGE = 50
 MAX_PAGE = 200
 """The last page that can be asked for: what is older is found by its number, or on the contact."""
 
-TRIES = 5
-"""How often the pop looks for a call that is not written yet; once a second."""
+TRIES = 7
+"""How often the pop looks for a call that is not written yet."""
+
+QUICK_TRIES = 2
+"""How many of these follow at once: most calls are written while the page loads. The others wait a second each."""
 
 View = Callable[..., HttpResponse]
 
@@ -104,7 +107,8 @@ def _wait(request: HttpRequest) -> HttpResponse:
     if attempt > TRIES:
         return _gone()
     again = "?" + urlencode({"try": attempt + 1, **({"face": "admin"} if _face(request) == "admin" else {})})
-    context = {"again": again, "cti_face": _face(request)}
+    seconds = 0 if attempt <= QUICK_TRIES else 1
+    context = {"again": again, "seconds": seconds, "cti_face": _face(request)}
     return render(request, "cti_django/pop_wait.html", context, status=202)
 
 
