@@ -47,7 +47,7 @@ class Window:
 
     def expect_path(self, pattern: str) -> None:
         """Wait until the path of the page's address matches the whole pattern."""
-        self.page.wait_for_url(lambda url: re.fullmatch(pattern, urlsplit(url).path), wait_until="commit")
+        self.page.wait_for_url(lambda url: re.fullmatch(pattern, urlsplit(url).path))
 
     def expect_card(self, *texts: str) -> Any:
         """The one card there is, once it holds all these texts."""
