@@ -15,10 +15,11 @@ from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django import db
 from django.core.exceptions import PermissionDenied
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, reverse, set_script_prefix
 
 from . import calllog
 from .calls.commands import parse_command
+from .conf import project_setting
 from .connectors.base import Credentials
 from .exceptions import InvalidCommand
 from .sessions import bus
@@ -69,6 +70,8 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         self._checking = asyncio.Lock()
         self._noting = asyncio.Lock()
         self._recheck_timer: asyncio.TimerHandle | None = None
+        # A site below a path ("/crm"): whatever this tab starts makes its addresses as the tab's pages do.
+        set_script_prefix((project_setting("FORCE_SCRIPT_NAME") or scope.get("root_path", "")).rstrip("/") + "/")
         try:
             await super().__call__(scope, receive, send)
         finally:

@@ -9,6 +9,7 @@ check and the authentication that ``with_cti`` shows, and ``lifespan``. (Import 
 ``get_asgi_application()``: they need models.)
 """
 
+import re
 from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -47,7 +48,7 @@ def _urlpatterns() -> list[Any]:
     # Imported here, so that asgi.py may import this module before Django has loaded its models.
     from .consumers import TelephoneConsumer
 
-    return [re_path(rf"^{get_settings().socket_path.lstrip('/')}$", TelephoneConsumer.as_asgi())]
+    return [re_path(f"^{re.escape(get_settings().socket_path.lstrip('/'))}$", TelephoneConsumer.as_asgi())]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import ClassVar, ParamSpec, TypeVar
 
 from django.db import connections
+from django.urls import get_script_prefix, set_script_prefix
 
 __all__ = ["LEASE_THREAD", "MATCH_THREADS", "SIGNAL_THREAD", "WORK_THREADS", "DatabaseThreads"]
 
@@ -38,7 +39,7 @@ class DatabaseThreads:
         """Have `function` run soon, after what was submitted before if there is one thread."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.count, thread_name_prefix=self._name)
-        return self._pool.submit(_with_live_connections, partial(function, *args, **kwargs))
+        return self._pool.submit(_run, get_script_prefix(), partial(function, *args, **kwargs))
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns, or raises."""
@@ -55,7 +56,8 @@ class DatabaseThreads:
                 threads._pool = None
 
 
-def _with_live_connections(function: Callable[[], T]) -> T:
+def _run(script_prefix: str, function: Callable[[], T]) -> T:
+    set_script_prefix(script_prefix)  # below which path the site stands is known to whoever asks
     for connection in connections.all(initialized_only=True):
         # Requests close connections by age; here none ends, so they are kept until they fail.
         connection.close_at = None

@@ -14,7 +14,7 @@ from django.db import router
 from django.db.models import Model, Prefetch, Q, QuerySet
 from django.template import Context
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
@@ -54,7 +54,7 @@ def _may_telephone(context: Context) -> bool:
 @register.inclusion_tag("cti_django/head.html", takes_context=True)
 def cti_head(context: Context) -> dict[str, Any]:
     """The stylesheet and the deferred scripts of the call bar; they go into the page's head."""
-    return {"allowed": _may_telephone(context), "socket": get_settings().socket_path}
+    return {"allowed": _may_telephone(context), "socket": _socket_path()}
 
 
 @register.inclusion_tag("cti_django/call_bar.html", takes_context=True)
@@ -69,7 +69,7 @@ def call_bar(context: Context, face: str = "") -> dict[str, Any]:
     settings = get_settings()
     face = face or context.get("cti_face", "")
     config = {
-        "socket": settings.socket_path,
+        "socket": _socket_path(),
         "face": face if face in FACES else "site",
         "popPath": _path("cti_django:pop", "CALL").removesuffix("CALL/"),
         "callsUrl": _path("cti_django:calls"),
@@ -77,6 +77,10 @@ def call_bar(context: Context, face: str = "") -> dict[str, Any]:
         "strings": _translations(),
     }
     return {"allowed": True, "config": config}
+
+
+def _socket_path() -> str:
+    return get_script_prefix().rstrip("/") + get_settings().socket_path
 
 
 def _translations() -> dict[str, str]:

@@ -21,6 +21,7 @@ from cti_django.models import CallNote, CallRecord, ConnectorAccount
 from cti_django.routing import with_cti
 from cti_django.sessions import host as host_module
 from cti_django.testing import FakeConnector
+from tests.testapp.models import Person
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -406,3 +407,22 @@ async def test_two_agents_directories_do_not_fail_without_the_capability():
     _, key = await agent()
     async with ready(key) as (tab, _):
         assert (await tab.answer("1", type="directory"))["data"] == {"users": []}
+
+
+async def test_below_a_path_all_addresses_begin_with_it(settings):
+    settings.CTI_DJANGO = {**settings.CTI_DJANGO, "SOCKET_PATH": "/live.ws/"}
+    user, key = await agent()
+    await sync_to_async(user.user_permissions.add)(await Permission.objects.aget(codename="view_person"))
+    person = await Person.objects.acreate(name="Dana", phone="+442079460018")
+    tab = Tab(key)
+    tab.socket = WebsocketCommunicator(with_cti(None), "/crm/live.ws/", headers=tab.socket.scope["headers"])
+    tab.socket.scope["root_path"] = "/crm"
+    assert (await tab.socket.connect())[0]
+    await tab.say(type="hello", tab=tab.tab, focused=True)
+    await tab.answer("login", type="login")
+    await tab.hear_event("READY")
+    made[-1].leg(CallState.RINGING)
+    call = (await tab.hear_event("RINGING"))["call"]
+    assert call["pop"]["url"] == f"/crm/cti/pop/{call['id']}/"
+    assert call["contacts"][0]["adminUrl"] == f"/crm/admin/testapp/person/{person.pk}/change/"
+    await tab.socket.disconnect()

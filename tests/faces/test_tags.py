@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.template import Context, Template
 from django.test import RequestFactory, override_settings
+from django.urls import get_script_prefix, set_script_prefix
 
 from cti_django import contacts
 from cti_django.models import CallNote, ContactNumber
@@ -209,6 +210,15 @@ def test_the_bar_carries_its_configuration():
         "region": "GB",
         "strings": {},
     }
+
+
+def test_below_a_path_the_socket_is_below_it_too():
+    before = get_script_prefix()
+    set_script_prefix("/crm/")
+    try:
+        assert 'data-socket="/crm/ws/cti/"' in render("{% cti_head %}", make_agent())
+    finally:
+        set_script_prefix(before)
 
 
 def test_a_face_that_does_not_exist_is_the_site():
