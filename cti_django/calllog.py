@@ -6,10 +6,12 @@ database costs the log nothing: the rows are as complete as if each event had be
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from django import db
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import connections, router, transaction
@@ -19,7 +21,7 @@ from .calls.events import Call, CallEvent
 from .calls.numbers import Party, PartyKind, classify, display
 from .calls.states import CallState, Direction, EndReason
 from .conf import get_settings
-from .contacts.matching import known
+from .contacts.matching import Candidate, known
 from .contacts.rights import rights_of
 from .models import NOTE_MAX, CallNote, CallRecord
 from .outbox import Entry, Outbox, is_newer
@@ -37,6 +39,8 @@ __all__ = [
     "record",
     "save_note",
 ]
+
+logger = logging.getLogger(__name__)
 
 MAX_RECENT = 50
 """The most calls that ``recent_calls`` returns."""
@@ -216,7 +220,7 @@ def recent_calls(agent_id: Any, seconds: float) -> list[dict[str, Any]]:
     )
     notes = notes_for([row.call_id for row in rows], agent_id) if rows else {}
     keys = {(row.content_type_id, row.object_id) for row in rows if row.content_type_id is not None}
-    contacts = known(keys, rights_of(agent_id)) if keys else {}
+    contacts = _known(keys, agent_id) if keys else {}
     region = get_settings().region
     shown = []
     for row in rows:
@@ -231,6 +235,17 @@ def recent_calls(agent_id: Any, seconds: float) -> list[dict[str, Any]]:
         }
         shown.append({**_call(row).to_json(), **more})
     return shown
+
+
+def _known(keys: set[tuple[int, str]], agent_id: Any) -> dict[tuple[int, str], Candidate]:
+    try:
+        return known(keys, rights_of(agent_id))
+    except db.Error:
+        raise
+    except Exception:
+        # A source is the project's own code; without names the list is still better than no session.
+        logger.exception("A contact source failed for the recent calls.")
+        return {}
 
 
 def _call(row: CallRecord) -> Call:

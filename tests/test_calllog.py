@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from cti_django import calllog
+from cti_django import calllog, contacts
 from cti_django.calls.events import Call, CallEvent, EventName
 from cti_django.calls.numbers import Party, PartyKind, classify
 from cti_django.calls.states import CallState, Direction, EndReason
@@ -323,6 +323,18 @@ def test_a_certain_match_is_stored_with_the_call_and_the_agents_own_choice_stays
     assert CallRecord.objects.get().contact == eve
 
 
+def test_a_match_that_comes_behind_the_end_is_stored_and_changes_nothing_else(committing: None, agent: Any) -> None:
+    dana = Person.objects.create(name="Dana")
+    for each in life():
+        calllog.record(agent.pk, each)
+    assert calllog.flush(5.0)
+    before = CallRecord.objects.values().get()
+    people = ContentType.objects.get_for_model(Person).pk
+    calllog.record(agent.pk, event(life()[-1].call, 60, match_object=(people, str(dana.pk))))
+    assert calllog.flush(5.0)
+    assert CallRecord.objects.values().get() == {**before, "content_type_id": people, "object_id": str(dana.pk)}
+
+
 def test_a_call_without_a_certain_match_is_about_nobody(committing: None, agent: Any) -> None:
     calllog.record(agent.pk, event(call(), match_object=None))
     assert calllog.flush(5.0)
@@ -441,6 +453,21 @@ def test_recent_calls_show_no_contact_that_the_agent_may_not_see(committing: Non
     (recent,) = calllog.recent_calls(other_agent.pk, 3600.0)
     assert recent["contacts"] == []
     assert "Dana" not in str({**recent, "sourceName": ""})
+
+
+def test_a_source_that_fails_costs_the_recent_calls_their_names_only(
+    committing: None, agent: Any, no_sources: None
+) -> None:
+    def broken(user: Any) -> Any:
+        raise ZeroDivisionError
+
+    contacts.register(Person, ["phone"], get_queryset=broken)
+    dana = Person.objects.create(name="Dana", phone="020 7946 0018")
+    ended = replace(life()[-1].call, started_at=datetime.now(UTC))
+    key = (ContentType.objects.get_for_model(Person).pk, str(dana.pk))
+    calllog.record(agent.pk, event(ended, match_object=key))
+    assert calllog.flush(5.0)
+    assert [each["contacts"] for each in calllog.recent_calls(agent.pk, 3600.0)] == [[]]
 
 
 # -- notes ------------------------------------------------------------------------------------------------------------
