@@ -226,7 +226,8 @@ def display(number: str, region: str = "") -> str:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:
         return number
-    home = region and phonenumbers.region_code_for_number(parsed) == region
+    # By country code: the library assigns many a real number (and every fictitious one) to no region at all.
+    home = region and phonenumbers.country_code_for_region(region) == parsed.country_code
     form = phonenumbers.PhoneNumberFormat.NATIONAL if home else phonenumbers.PhoneNumberFormat.INTERNATIONAL
     return phonenumbers.format_number(parsed, form)
 

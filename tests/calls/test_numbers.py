@@ -104,6 +104,7 @@ def test_one_telephone_is_recognised_however_it_is_written():
 
 def test_numbers_are_shown_nationally_at_home_and_internationally_abroad():
     assert display("+442079460018", "GB") == "020 7946 0018"
+    assert display("+447700900018", "GB") == "07700 900018"
     assert display("+442079460018", "US") == "+44 20 7946 0018"
     assert display("10032", "GB") == "10032"
 
