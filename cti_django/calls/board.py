@@ -39,6 +39,7 @@ class _Entry:
     key: tuple[str, str]  # (node, provider_call_id)
     call: Call | None = None
     legs: dict[str, CallState | None] = field(default_factory=dict)
+    expected_end: EndReason | None = None
     last: LegNotification | None = None  # of a leg whose id may come back
 
     @property
@@ -83,6 +84,12 @@ class CallBoard:
         """The agent's own inbound call that has been ringing longest."""
         ringing = (c for c in self.calls() if c.is_own and c.state is CallState.RINGING)
         return next((c for c in ringing if c.direction is Direction.INBOUND), None)
+
+    def expect_end(self, call_id: str, reason: EndReason | None) -> None:
+        """If the call ends now without a reason given, it is for this one; None: nothing is expected (any more)."""
+        entry = self._by_call_id.get(call_id)
+        if entry is not None:
+            entry.expected_end = reason
 
     def restore(self, calls: Iterable[Call]) -> None:
         """Put `calls` (from the call log, after a takeover) on the board without an event.
@@ -196,7 +203,8 @@ class CallBoard:
             # The dialog overtook the answer to the dial request: the agent must have picked up.
             call = replace(call, state=CallState.ACCEPTED)
             events.append(self._put(entry, call, now))
-        events.append(self._put(entry, _moved(call, state, now, reason=leg.end_reason, cause=leg.cause), now))
+        reason = leg.end_reason or entry.expected_end
+        events.append(self._put(entry, _moved(call, state, now, reason=reason, cause=leg.cause), now))
         return events
 
     def _new_call(self, leg: LegNotification, leg_id: str, state: CallState, now: datetime) -> Call:

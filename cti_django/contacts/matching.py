@@ -90,11 +90,13 @@ class Match:
             none of the records, and learns nothing of them.
         candidates: the best first, at most the setting MAX_CANDIDATES.
         failed: the database could not be asked, so that "none" means nothing.
+        can_create: with "none": whether there is a page where this agent may create a record.
     """
 
     kind: MatchKind
     candidates: tuple[Candidate, ...] = ()
     failed: bool = False
+    can_create: bool = False
 
     @property
     def certain(self) -> tuple[int, str] | None:
@@ -203,8 +205,9 @@ def _match(party: Party, agent_id: Any, rights: AgentRights | None) -> Match:
     for is_last_try in (False, True):
         try:
             rows = _ask(alias, party, agent_id)
-            visible, hidden = _visible(rows, alias, rights or rights_of(agent_id)) if rows else ([], False)
-            return _judge(party, visible, hidden)
+            rights = rights or rights_of(agent_id)
+            visible, hidden = _visible(rows, alias, rights) if rows else ([], False)
+            return _judge(party, visible, hidden, rights)
         except (OperationalError, InterfaceError):
             # Most often the server has closed an idle connection: a new one will do, unless a caller's
             # transaction lives on the old one.
@@ -322,16 +325,20 @@ def _allowed(source: Source, object_ids: list[str], rights: AgentRights) -> set[
     return {str(pk) for pk in queryset.filter(pk__in=keys).values_list("pk", flat=True)}
 
 
-def _judge(party: Party, visible: list[tuple[Source, _Row]], hidden: bool) -> Match:
+def _judge(party: Party, visible: list[tuple[Source, _Row]], hidden: bool, rights: AgentRights) -> Match:
     ranked = sorted(visible, key=lambda pair: (not pair[1].is_remembered, not pair[1].is_primary, -pair[0].priority))
     candidates = tuple(_candidate(source, row) for source, row in ranked[: get_settings().max_candidates])
     if party.kind is PartyKind.EXTENSION:
         return Match(kind="internal", candidates=candidates)
     if not candidates:
-        return Match(kind="forbidden" if hidden else "none")
+        return Match(kind="forbidden") if hidden else Match(kind="none", can_create=_can_create(rights))
     if len(candidates) == 1 or ranked[0][1].is_remembered:
         return Match(kind="one", candidates=candidates)
     return Match(kind="several", candidates=candidates)
+
+
+def _can_create(rights: AgentRights) -> bool:
+    return any(source.create_url is not None and rights.may_add(source.model) for source in registered())
 
 
 def _candidate(source: Source, row: _Row) -> Candidate:

@@ -138,6 +138,7 @@ class Desk:
             "contacts": [candidate.to_json() for candidate in match.candidates] if match else [],
             "pop": dossier.pop if dossier else None,
             "note": dossier.note if dossier else "",
+            "canCreate": bool(match and match.can_create),
         }
         if call.remote.kind is PartyKind.WITHHELD:
             facts["display"] = ""

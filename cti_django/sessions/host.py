@@ -127,6 +127,8 @@ class SessionHost:
             # The former session lets go of the lease before the next one claims it.
             await self._stop_story(agent_id)
             desk.credentials, desk.is_leaving = credentials, False
+            # Whoever gets the answer must not take the former session's state for the new one's.
+            await desk.tell(SessionState(state=LinkState.CONNECTING))
             self._stories[agent_id] = asyncio.ensure_future(self._story(desk, credentials))
             return CommandAnswer(ok=True)
 

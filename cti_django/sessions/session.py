@@ -7,6 +7,7 @@ No Django here: ``manage.py cti_connect`` runs the very same session without a d
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -17,9 +18,9 @@ from typing import Any
 from uuid import uuid4
 
 from ..calls.board import CallBoard
-from ..calls.commands import Answer, Command, Dial, Logout, TwoFactorCode, refusal
+from ..calls.commands import Answer, Command, Dial, Logout, Transfer, TwoFactorCode, refusal
 from ..calls.events import Call, Event, EventName, SessionEvent
-from ..calls.states import CallState
+from ..calls.states import CallState, EndReason
 from ..connectors.base import Connector
 from ..exceptions import CommandRefused, ConnectionLost, CTIError, LoginRefused
 
@@ -28,6 +29,7 @@ __all__ = ["AgentSession", "Backoff", "CommandAnswer", "LinkState", "SessionStat
 logger = logging.getLogger(__name__)
 
 REMEMBERED_COMMANDS = 200
+STEADY_SECONDS = 30.0  # a line that held this long is tried again at once when it is lost
 GIVE_UP_AFTER = (35.0, 185.0)  # seconds after a dial at which the board is asked whether it still waits
 
 
@@ -133,6 +135,7 @@ class AgentSession:
         self._timers: list[asyncio.TimerHandle] = []
         self._chores: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._ready_at = math.inf
 
     # -- the story loop -----------------------------------------------------------------------------------------
 
@@ -170,6 +173,9 @@ class AgentSession:
     async def _wait_to_retry(self, lost: ConnectionLost) -> None:
         await self.connector.close()
         is_news = str(lost) != self.state.message
+        if asyncio.get_running_loop().time() - self._ready_at > STEADY_SECONDS:
+            self._backoff.reset()
+        self._ready_at = math.inf
         seconds = self._backoff.next_seconds()
         retry_at = self._now() + timedelta(seconds=seconds)
         await self._become(LinkState.LOST, message=str(lost), code=lost.code, retry_at=retry_at)
@@ -197,7 +203,7 @@ class AgentSession:
         """Bring the session's own state in line with what the connector said."""
         match event.name:
             case EventName.READY:
-                self._backoff.reset()
+                self._ready_at = asyncio.get_running_loop().time()
                 await self._become(LinkState.READY)
             case EventName.TWO_FACTOR_AUTH:
                 await self._become(LinkState.TWO_FACTOR, message=event.message, nonce=event.nonce)
@@ -281,9 +287,21 @@ class AgentSession:
             raise refused
         if isinstance(command, Dial):
             self._check_dial()
+        if isinstance(command, Transfer) and call is not None:
+            await self._transfer(command, call)
+            return
         await self.connector.execute(command, call)
         if isinstance(command, Logout):
             self.retry_now()  # a session that waits for its line ends at once, too
+
+    async def _transfer(self, command: Transfer, call: Call) -> None:
+        # The end of the agent's leg is often heard before the answer to the command.
+        self.board.expect_end(call.call_id, EndReason.TRANSFERRED)
+        try:
+            await self.connector.execute(command, call)
+        except BaseException:
+            self.board.expect_end(call.call_id, None)
+            raise
 
     def _check_link(self, command: Command) -> None:
         state = self.state.state

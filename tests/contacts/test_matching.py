@@ -60,7 +60,11 @@ def test_one_record_with_the_number_is_the_one(agent: Any) -> None:
 
 def test_nobody_has_the_number(agent: Any) -> None:
     person("Dana", "020 7946 0019")
-    assert match(CALLER, agent.pk) == contacts.Match(kind="none")
+    assert match(CALLER, agent.pk) == contacts.Match(kind="none", can_create=True)
+
+
+def test_whether_a_record_can_be_created_depends_on_the_agents_rights(other_agent: Any) -> None:
+    assert match(CALLER, other_agent.pk) == contacts.Match(kind="none", can_create=False)
 
 
 def test_several_records_with_the_number_are_for_the_agent_to_choose_from(agent: Any) -> None:
@@ -318,7 +322,7 @@ def test_a_source_that_raises_gives_no_match_and_no_error(agent: Any, caplog: py
 def test_sql_in_a_number_is_only_a_number_that_nobody_has(agent: Any) -> None:
     person("Dana")
     hostile = Party(kind=PartyKind.NUMBER, number="+44' OR '1'='1")
-    assert match(hostile, agent.pk) == contacts.Match(kind="none")
+    assert match(hostile, agent.pk) == contacts.Match(kind="none", can_create=True)
 
 
 # -- urls, creation, and records by key -------------------------------------------------------------------------------

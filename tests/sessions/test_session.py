@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cti_django.calls.commands import Answer, Capability, Dial, HangUp, Logout, TwoFactorCode
+from cti_django.calls.commands import Answer, Capability, Dial, HangUp, Logout, Transfer, TwoFactorCode
 from cti_django.calls.events import CallEvent, SessionEvent
 from cti_django.calls.notifications import DialNotification, DialStage, SessionNotification
 from cti_django.calls.numbers import dialable
-from cti_django.calls.states import CallState
+from cti_django.calls.states import CallState, EndReason
 from cti_django.connectors.base import Credentials
 from cti_django.exceptions import CommandRefused, ConnectionLost, LoginRefused
 from cti_django.sessions.session import AgentSession, Backoff, LinkState, SessionState
@@ -181,6 +181,35 @@ async def test_what_makes_no_sense_now_is_info_and_never_reaches_the_system(live
     assert not answer.ok
     assert listener.names()[-1] == "INFO"
     assert connector.executed == []
+
+
+async def test_a_call_that_was_transferred_ends_as_transferred_and_a_refused_transfer_does_not(live, listener):
+    session, connector = live
+    for provider_call_id in ("1", "2"):
+        connector.leg(CallState.CONNECTED, provider_call_id=provider_call_id)
+    await listener.until(lambda heard: heard.names().count("CONNECTED") == 2)
+    first, second = session.board.calls()
+    assert (await session.command(Transfer(command_id="1", call_id=first.call_id, number="10032"))).ok
+    connector.execute_error = CommandRefused("No such extension.")
+    assert not (await session.command(Transfer(command_id="2", call_id=second.call_id, number="1"))).ok
+    for provider_call_id in ("1", "2"):
+        connector.leg(CallState.HANGUP, provider_call_id=provider_call_id)
+    await listener.until(lambda heard: heard.names().count("HANGUP") == 2)
+    ends = [event.call.end_reason for event in listener.events() if event.name == "HANGUP"]
+    assert ends == [EndReason.TRANSFERRED, EndReason.COMPLETED]
+
+
+async def test_a_line_that_never_holds_is_tried_ever_more_slowly(listener):
+    connector = FakeConnector(Credentials(), {})
+    backoff = Backoff(first_seconds=0.0001)
+    session = AgentSession(connector, listener, backoff=backoff)
+    task = asyncio.create_task(session.run())
+    for losses in range(1, 6):
+        await listener.until(lambda heard, losses=losses: heard.names().count("READY") == losses)
+        connector.lose(ConnectionLost("gone"))
+    await listener.until(lambda heard: heard.names().count("READY") == 6)
+    task.cancel()
+    assert backoff.attempts == 5
 
 
 async def test_a_refusal_of_the_system_is_told_in_its_own_words(live, listener):
