@@ -26,8 +26,10 @@ __all__ = [
     "read_number",
     "reversed_national",
     "same_party",
+    "shown_name",
 ]
 
+_TELLING_DIGITS = 6  # so many digits at the end of a number name nobody else
 MAX_RAW = 128  # characters of an identity or a display name that are kept
 
 
@@ -218,6 +220,26 @@ def same_party(one: Party, other: Party) -> bool:
         return one.extension == other.extension
     tail, other_tail = _digits(one.number_raw)[-9:], _digits(other.number_raw)[-9:]
     return bool(tail) and tail == other_tail
+
+
+def shown_name(name: str, number_raw: str) -> str:
+    """A display name, if it tells more than the number beside it; "" for the number once more, or for "Anonymous".
+
+    Args:
+        name: what a telephone system calls somebody.
+        number_raw: that party's number, in any form; "" if it is not known.
+    """
+    name = _clean(name)
+    if name.lower() in _WITHHELD | _UNAVAILABLE:
+        return ""
+    identity, _is_sip = _identity(name)
+    if name == number_raw:
+        return ""
+    if not _NUMBERISH.fullmatch(identity):
+        return name
+    digits, own = _digits(identity).lstrip("0"), _digits(number_raw)
+    is_same = own.endswith(digits) if len(digits) >= _TELLING_DIGITS else own.lstrip("0") == digits
+    return "" if is_same or own[-9:] == digits[-9:] else name
 
 
 def display(number: str, region: str = "") -> str:

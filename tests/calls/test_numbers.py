@@ -12,6 +12,7 @@ from cti_django.calls.numbers import (
     read_number,
     reversed_national,
     same_party,
+    shown_name,
 )
 from cti_django.exceptions import InvalidNumber
 
@@ -112,3 +113,34 @@ def test_numbers_are_shown_nationally_at_home_and_internationally_abroad():
 def test_the_reversed_national_digits_leave_the_country_out():
     assert reversed_national("+442079460018") == "8100649702"
     assert reversed_national("nonsense") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "number_raw"),
+    [
+        ("+49 30 23125333", "493023125333"),
+        ("030 23125333", "493023125333"),
+        ("+44 (0)20 7946 0018", "442079460018"),
+        ("sip:442079460018@pbx.example", "442079460018"),
+        ("10031", "10031"),
+        ("Anonymous", ""),
+        ("unknown", "442079460018"),
+        ("", "442079460018"),
+    ],
+)
+def test_a_name_that_is_the_number_once_more_is_no_name(name: str, number_raw: str) -> None:
+    assert shown_name(name, number_raw) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "number_raw"),
+    [
+        ("Dana", "442079460018"),
+        ("24/7", "10031"),
+        ("333", "493023125333"),
+        ("030 999999", "493023125333"),
+        ("4711 Ltd", "4711"),
+    ],
+)
+def test_a_name_that_tells_more_is_shown(name: str, number_raw: str) -> None:
+    assert shown_name(name, number_raw) == name
