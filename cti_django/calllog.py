@@ -22,7 +22,7 @@ from .calls.numbers import Party, PartyKind, classify, display
 from .calls.states import CallState, Direction, EndReason
 from .conf import get_settings
 from .contacts.matching import Candidate, known
-from .contacts.rights import rights_of
+from .contacts.rights import AgentRights, rights_of
 from .models import NOTE_MAX, CallNote, CallRecord
 from .outbox import Entry, Outbox, is_newer
 from .threads import WORK_THREADS
@@ -30,6 +30,7 @@ from .threads import WORK_THREADS
 __all__ = [
     "aflush",
     "asave_note",
+    "contacts_of",
     "flush",
     "link_contact",
     "notes_for",
@@ -219,12 +220,11 @@ def recent_calls(agent_id: Any, seconds: float) -> list[dict[str, Any]]:
         .order_by("-started_at", "-pk")[:MAX_RECENT]
     )
     notes = notes_for([row.call_id for row in rows], agent_id) if rows else {}
-    keys = {(row.content_type_id, row.object_id) for row in rows if row.content_type_id is not None}
-    contacts = _known(keys, agent_id) if keys else {}
+    contacts = contacts_of(rows, rights_of(agent_id)) if rows else {}
     region = get_settings().region
     shown = []
     for row in rows:
-        contact = contacts.get((row.content_type_id, row.object_id))
+        contact = contacts.get(row.pk)
         more = {
             "display": display(row.number, region) if row.number else "",
             "actions": [],
@@ -237,15 +237,21 @@ def recent_calls(agent_id: Any, seconds: float) -> list[dict[str, Any]]:
     return shown
 
 
-def _known(keys: set[tuple[int, str]], agent_id: Any) -> dict[tuple[int, str], Candidate]:
+def contacts_of(rows: Iterable[CallRecord], rights: AgentRights) -> dict[int, Candidate]:
+    """The records that these calls are linked to, by the call's primary key, as far as `rights` let them be seen.
+
+    One query (and one for each source with its own ``get_queryset``), whatever the number of calls.
+    """
+    keys = {row.pk: (row.content_type_id, row.object_id) for row in rows if row.content_type_id is not None}
     try:
-        return known(keys, rights_of(agent_id))
+        found = known(set(keys.values()), rights) if keys else {}
     except db.Error:
         raise
     except Exception:
-        # A source is the project's own code; without names the list is still better than no session.
-        logger.exception("A contact source failed for the recent calls.")
+        # A source is the project's own code; without names a list of calls is still better than none.
+        logger.exception("A contact source failed for a list of calls.")
         return {}
+    return {pk: found[key] for pk, key in keys.items() if key in found}
 
 
 def _call(row: CallRecord) -> Call:
