@@ -263,7 +263,11 @@ class VoIPstudioConnector(Connector):
             expires=round(options.expires_seconds),
             transport="WSS" if sip_url.startswith("wss:") else "WS",
         )
-        socket = await self._network.connect(sip_url, subprotocol=SUBPROTOCOL)
+        try:
+            socket = await self._network.connect(sip_url, subprotocol=SUBPROTOCOL)
+        except ConnectionLost as lost:
+            self._fail(lost)  # told behind LOGGED_IN: so far it went well
+            return
         self._watch = watch
         self._line = SIPLine(socket, subscriber, on_event=watch.hear, on_lost=self._fail, room=self._stream.room)
         watch.begin(self._line)

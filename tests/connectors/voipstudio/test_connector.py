@@ -133,9 +133,14 @@ async def test_a_service_that_is_not_there_is_a_lost_line(connect):
         await connect(api_url="http://127.0.0.1:1/api").open()
 
 
-async def test_a_sip_server_that_is_not_there_is_a_lost_line(connect):
+async def test_a_sip_server_that_is_not_there_is_a_lost_line_behind_a_log_in_that_went_well(connect):
+    connector = connect(sip_url="ws://127.0.0.1:1/")
+    await connector.open()
+    said = []
     with pytest.raises(ConnectionLost, match=r"^127\.0\.0\.1:1 cannot be reached\.$"):
-        await connect(sip_url="ws://127.0.0.1:1/").open()
+        async for notification in connector.notifications():
+            said.append(notification.name)
+    assert said == ["LOGGED_IN"]
 
 
 async def test_an_answer_that_does_not_come_is_a_lost_line(connect, service):
