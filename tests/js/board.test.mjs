@@ -69,16 +69,6 @@ test("a computer whose clock is wrong is put right, small delays are left alone"
   assert.equal(board.skewMs, -180_000);
 });
 
-test("listeners hear every change until they are let go", () => {
-  const board = newBoard();
-  const heard = [];
-  const stop = board.onChange((_, envelope) => heard.push(envelope.type));
-  board.fold({ type: "elected", elected: true }, NOW_MS);
-  stop();
-  board.fold({ type: "elected", elected: false }, NOW_MS);
-  assert.deepEqual(heard, ["elected"]);
-});
-
 function newNotes({ storage = new FakeStorage(), ok = true } = {}) {
   const { Cti, clock } = page();
   const desk = { clock, storage, ok, saved: [] };

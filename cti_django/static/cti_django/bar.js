@@ -1,24 +1,26 @@
 /* This page's telephone put together (Cti.desk), numbers that dial, and <cti-call-bar>. */
 (() => {
   "use strict";
-  const { t, CallCard } = Cti;
-  const { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, isOver, ringsIn } = Cti.page;
+  const { t, isOver, CallCard } = Cti;
+  const { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, ringsIn } = Cti.page;
   const OFF = "cti.off"; // disconnected on purpose
   const FOLDED = "cti.folded";
   const NOTICE_MS = 12_000;
   const NOTICES = 3;
   const SHOWN_BY_LINE = ["no_account", "login_refused", "misconfigured", "not_logged_in"];
 
-  function storage(name) {
+  function attempt(act) {
     try {
-      return globalThis[name];
+      return act();
     } catch (error) {
-      return null; // forbidden
+      return null; // storage is forbidden, or no language is called so
     }
   }
 
-  const local = storage("localStorage");
-  const session = storage("sessionStorage");
+  const local = attempt(() => localStorage);
+  const session = attempt(() => sessionStorage);
+  const newClock = (language) => new Intl.DateTimeFormat(language || [], { timeStyle: "short" });
+  const clock = attempt(() => newClock(document.documentElement.lang)) || newClock();
   const redraw = () => document.dispatchEvent(new Event("cti-change"));
   const board = new Cti.Board();
   const connector = new Cti.Connector({
@@ -88,10 +90,8 @@
 
   function lineState() {
     const { state, code } = board.session;
-    if (Cti.desk.link === "closed") return "closed";
-    if (Cti.desk.link === "waiting") return "offline";
-    if (Cti.desk.link === "opening") return "connecting";
-    return state === "none" && code === "no_account" ? code : state;
+    const shown = state === "none" && code === "no_account" ? code : state;
+    return { closed: "closed", waiting: "offline", opening: "connecting" }[Cti.desk.link] || shown;
   }
 
   class CallBar extends HTMLElement {
@@ -99,7 +99,6 @@
     #cards = new Map();
     #said = new Map();
     #ticking = 0;
-    #title = "";
     #listeners;
 
     connectedCallback() {
@@ -128,18 +127,19 @@
       const root = this.attachShadow({ mode: "open" });
       const sheet = document.querySelector('link[rel="stylesheet"][href*="cti_django/cti."]');
       if (sheet) root.append(sheet.cloneNode());
-      root.append(
-        h(
-          "div",
-          { class: "stack" },
-          this.#buildLine(),
-          this.#buildRecent(),
-          this.#part("notices", "div", { role: "status" }),
-          this.#part("cards", "div"),
-          this.#part("unseen", "div", { role: "status" }),
-        ),
-        this.#buildStrip(),
+      const stack = h(
+        "div",
+        { class: "stack" },
+        this.#buildLine(),
+        this.#buildRecent(),
+        this.#part("notices", "div", { role: "status" }),
+        this.#part("cards", "div"),
+        this.#part("unseen", "div", { role: "status" }),
       );
+      root.append(stack, this.#buildStrip());
+      // The page can be scrolled until its end stands above the cards.
+      const reserve = ([{ contentRect }]) => document.documentElement.style.setProperty("--cti-room", `${contentRect.height}px`);
+      new ResizeObserver(reserve).observe(stack);
       root.addEventListener("keydown", (event) => event.key === "Escape" && this.#close());
       this.#fold(local?.getItem(FOLDED) === "1");
     }
@@ -160,7 +160,7 @@
         connector.logout();
       };
       const code = { inputmode: "numeric", autocomplete: "one-time-code", "aria-label": t("Code"), placeholder: t("Code") };
-      const form = { class: "row", hidden: true, "data-cti-ignore": true, submit };
+      const form = { hidden: true, "data-cti-ignore": true, submit };
       parts.connect = button(t("Connect"), "", connect, { class: "primary" });
       parts.disconnect = button(t("Disconnect"), "", disconnect);
       parts.form = h("form", form, this.#part("code", "input", code), h("button", { class: "primary" }, t("Send")));
@@ -282,7 +282,7 @@
           { class: missed && "missed" },
           icon(isInbound(call) ? "inbound" : "outbound"),
           h("div", null, h("strong", { dir: "auto" }, title), h("small", { dir: "auto" }, facts)),
-          h("time", null, new Date(call.endedAt).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })),
+          h("time", null, clock.format(new Date(call.endedAt))),
           call.number && button("", "phone", again, { "aria-label": `${t("Call back")}: ${title}` }),
         );
       };
@@ -310,14 +310,7 @@
     }
 
     #ring(on) {
-      if (on === Boolean(this.#title)) return;
-      if (on) {
-        this.#title = document.title || " ";
-        document.title = `☎ ${this.#title}`;
-      } else {
-        if (document.title === `☎ ${this.#title}`) document.title = this.#title;
-        this.#title = "";
-      }
+      if (on !== document.title.startsWith("☎")) document.title = on ? `☎ ${document.title}` : document.title.slice(2);
     }
 
     async #dial(number) {
@@ -362,9 +355,10 @@
       if (!presses) return;
       event.preventDefault();
       const cards = [...this.#cards.values()];
-      if (key !== "D") return void presses.some((name) => cards.some((card) => card.press(name)));
-      this.#fold(false);
-      this.#parts.number.focus();
+      if (key === "D" || key === "X") this.#fold(false);
+      if (key === "D") return this.#parts.number.focus();
+      if (presses.some((name) => cards.some((card) => card.press(name)))) return;
+      if (key === "H") this.#hear({ name: "INFO", message: cards.find((card) => card.hint)?.hint });
     }
   }
 

@@ -5,14 +5,13 @@
   const SKEW_MS = 3_000;
   const STORE = "cti.note.";
   const TYPING_MS = 800;
-  const isOver = (call) => call.status === "HANGUP" || call.status === "CANCEL";
+  const { isOver } = Cti;
   const byId = (calls) => new Map(calls.map((call) => [call.id, call]));
   const by = (moment) => (one, other) => String(one[moment]).localeCompare(String(other[moment]));
 
   Cti.Board = class Board {
     #live = new Map();
     #ended = new Map();
-    #listeners = new Set();
 
     session = { state: "none" };
     elected = false;
@@ -28,12 +27,6 @@
       if (session) this.session = session;
       if (["none", "logged_out", "refused"].includes(session?.state)) this.#live.clear();
       if (elected !== undefined) this.elected = elected;
-      for (const listener of this.#listeners) listener(this, envelope);
-    }
-
-    onChange(listener) {
-      this.#listeners.add(listener);
-      return () => this.#listeners.delete(listener);
     }
 
     // Her own; not those on nodes that she only watches.

@@ -1,7 +1,7 @@
 /* What the call bar is made of: the page's configuration, elements, and the card of one call. */
 (() => {
   "use strict";
-  const { t } = Cti;
+  const { t, isOver } = Cti;
   const { ownPath, webLink } = Cti.Tabs;
   const SVG = "http://www.w3.org/2000/svg";
   const LISTED = 8;
@@ -73,18 +73,19 @@
   };
   const dotted = (...facts) => facts.filter(Boolean).join(" · ");
   const isInbound = (call) => call.direction === Cti.DIRECTION.IN;
-  const isOver = (call) => call.status === "HANGUP" || call.status === "CANCEL";
   const ringsIn = (call) => call.status === "RINGING" && isInbound(call);
-  const stateWords = (call) => (ringsIn(call) ? t("Incoming call") : STATES[call.status]);
+  const isTransferred = (call) => call.endReason === "transferred";
+  const stateWords = (call) => (ringsIn(call) ? t("Incoming call") : isTransferred(call) ? t("Transferred") : STATES[call.status]);
   const contactUrl = ({ url, adminUrl }) => webLink((config.face === "admin" && adminUrl) || url || "");
 
   function who(call) {
     const [contact] = call.contacts || [];
     const [said, raw] = isInbound(call) ? [call.sourceName, call.source] : [call.destinationName, call.destination];
     const number = call.display || call.number || raw;
-    const name = raw.includes(said) ? "" : said; // without a name some systems send the number twice
+    const bare = (text) => text.replace(/[^\p{L}\d]/gu, "");
+    const name = [raw, number].some((text) => bare(text).endsWith(bare(said))) ? "" : said; // some send the number as the name
     const named = { title: name || number || t("Number withheld"), detail: name ? number : "" };
-    if (call.kind === "withheld") return { title: t("Number withheld") };
+    if (call.kind === "withheld" || call.match === "withheld") return { title: t("Number withheld") };
     if (contact && (call.match === "one" || call.match === "internal")) {
       return { title: contact.label, detail: dotted(contact.detail, number), url: contactUrl(contact) };
     }
@@ -92,7 +93,7 @@
       case "several":
         return { ...named, link: t("Choose who it is") };
       case "none":
-        return { ...named, link: t("Create contact") };
+        return { ...named, link: call.canCreate !== false && t("Create contact") };
       case "forbidden":
         return { ...named, detail: dotted(named.detail, t("Known, no access")) };
       case "pending":
@@ -107,6 +108,7 @@
     #parts = {};
     #buttons;
     #call;
+    #target = "";
 
     constructor(call, dismiss) {
       const { connector } = Cti.desk;
@@ -127,6 +129,11 @@
       return Cti.desk.notes.state(this.#call.id) !== "" || this.element.matches(":focus-within");
     }
 
+    // What she can do at her telephone only.
+    get hint() {
+      return this.#parts.hint.textContent;
+    }
+
     update(call) {
       const { tabs } = Cti.desk;
       const { state, name, detail, link, held, heldLink } = this.#parts;
@@ -135,7 +142,7 @@
       this.#call = call;
       this.element.dataset.state = call.status.toLowerCase();
       this.element.setAttribute("aria-label", `${stateWords(call)}: ${person.title}`);
-      write(state, stateWords(call));
+      write(state, dotted(stateWords(call), isTransferred(call) && this.#target));
       write(name, person.title);
       this.#lead(name, person.url);
       write(detail, person.detail || "");
@@ -191,6 +198,7 @@
         h("div", { class: "head" }, icon(isInbound(this.#call) ? "inbound" : "outbound"), part("state", "span"), part("timer", "span")),
         part("name", "a", { dir: "auto" }),
         part("detail", "div", { dir: "auto" }),
+        part("hint", "p"),
         part("contacts", "ul"),
         part("link", "a"),
         part("held", "p", null, t("There are unsaved changes on this page, so it stays."), " "),
@@ -238,11 +246,12 @@
       const wanted = this.#parts.target.value.trim().toLowerCase();
       const fits = ({ name, number }) => `${name} ${number}`.toLowerCase().includes(wanted);
       const others = colleagues.filter((user) => user.number !== Cti.desk.board.session.number && fits(user));
-      const entry = ({ name, number }) => h("li", null, button(dotted(name, number), "", () => this.#transferTo(number)));
+      const entry = ({ name, number }) => h("li", null, button(dotted(name, number), "", () => this.#transferTo(number, name)));
       this.#parts.users.replaceChildren(...others.slice(0, LISTED).map(entry));
     }
 
-    #transferTo(number) {
+    #transferTo(number, name) {
+      this.#target = name || number;
       this.closeTransfer();
       this.#act("transfer", Cti.desk.connector.transfer(this.#call.id, number));
     }
@@ -259,6 +268,8 @@
     #offer(call) {
       const offered = isOver(call) ? ["dismiss"] : call.actions || [];
       const focused = this.element.getRootNode().activeElement;
+      const hint = ringsIn(call) ? t("To decline, use your telephone.") : call.status === "INITIAL" && t("Pick up or decline on your telephone.");
+      write(this.#parts.hint, (!offered.includes("hangup") && hint) || "");
       for (const [name, node] of Object.entries(this.#buttons)) node.hidden = !offered.includes(name);
       this.#buttons.hangup.lastChild.textContent = ringsIn(call) ? t("Decline") : t("Hang up");
       if (this.#buttons.transfer.hidden) this.#parts.transfer.hidden = true;
@@ -274,6 +285,6 @@
 
   Object.assign(Cti, {
     CallCard,
-    page: { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, isOver, ringsIn },
+    page: { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, ringsIn },
   });
 })();

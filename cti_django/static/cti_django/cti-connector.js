@@ -47,7 +47,7 @@
     constructor(options) {
       this.#options = options || {};
       this.#url = this.#options.socket || script?.dataset.socket || "/ws/cti/";
-      this.tab = Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join("");
+      this.tab = crypto.getRandomValues(new Uint32Array(4)).join("");
       addEventListener("online", () => this.#wake());
       addEventListener("pageshow", (event) => event.persisted && this.#wake());
       document.addEventListener("visibilitychange", () => document.hidden || this.#wake());
@@ -218,7 +218,7 @@
       try {
         message = JSON.parse(text);
       } catch (error) {
-        return Cti.log("a frame that is not JSON was dropped");
+        return; // not of our server
       }
       const { type, id, fence, seq } = message || {};
       if (type === "answer") this.#settle(id, message);
@@ -300,7 +300,6 @@
       const { state, code, message } = this.#session;
       if (this.#joined && (state === "refused" || (state === "none" && code))) {
         this.#forget();
-        this.#login = null;
         this.#tellNotice({ name: "ERROR", code, message });
       }
       this.#tellDifferences(recent);
@@ -352,6 +351,7 @@
     }
 
     #forget() {
+      this.#login = null;
       this.#joined = this.#rejoin = this.#dialling = false;
       this.#once.clear();
       this.#told.clear();
@@ -360,7 +360,6 @@
     #loggedOut(message) {
       const wasLoggedIn = this.#login !== null;
       this.#forget();
-      this.#login = null;
       this.#calls.clear();
       if (wasLoggedIn) this.#tell({ name: "LOGGED_OUT", message });
     }
@@ -396,5 +395,5 @@
   }
 
   const log = (message) => console.info("CTI:", message);
-  const Cti = (globalThis.Cti = { EVENT, DIRECTION, CALL_STATUS, Connector, strings: {}, t, log });
+  const Cti = (globalThis.Cti = { EVENT, DIRECTION, CALL_STATUS, Connector, strings: {}, t, log, isOver });
 })();
