@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
@@ -10,6 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.db.models import Model
 
 from cti_django import contacts
+from cti_django.contacts import sources
 from cti_django.models import CallRecord
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -50,14 +50,15 @@ def make_call(agent: User | None, call_id: str = "c1", minutes: int = 0, **field
 @contextmanager
 def contact_source(model: type[Model], *fields: str, **options) -> Iterator[None]:
     """For as long as this lasts, `model` is this contact source instead of the one that it is in the test CRM."""
-    former = contacts.source_for(model)
+    before = dict(sources._sources)
     contacts.unregister(model)
     contacts.register(model, fields, **options)
     try:
         yield
     finally:
-        contacts.unregister(model)
-        contacts.register(**{field.name: getattr(former, field.name) for field in dataclass_fields(former)})
+        sources._sources.clear()
+        sources._sources.update(before)  # in the order in which they were registered
+        sources._tell()
 
 
 class _Reader(HTMLParser):
