@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import override_settings
 
+from cti_django.management.commands import cti_ring
 from cti_django.sandbox.server import Sandbox
 
 RUN = "import django; from django.core.management import execute_from_command_line as run; run()"
@@ -43,6 +45,22 @@ async def test_ring_says_plainly_that_nothing_answers(sandbox: Sandbox) -> None:
     await sandbox.stop()
     with pytest.raises(CommandError, match=r"No sandbox answers at http://127\.0\.0\.1:\d+\. Start one"):
         await asyncio.to_thread(ring, "10031", "--url", sandbox.base_url)
+
+
+async def test_ring_goes_where_the_project_has_its_sandbox(sandbox: Sandbox) -> None:
+    options = {"CONNECTOR_OPTIONS": {"voipstudio": {"api_url": sandbox.api_url}}}
+    with override_settings(CTI_DJANGO=options):
+        assert await asyncio.to_thread(ring, "10031") == "7310025\n"
+
+
+async def test_ring_takes_a_port(sandbox: Sandbox) -> None:
+    assert await asyncio.to_thread(ring, "10031", "--port", str(sandbox.port)) == "7310025\n"
+
+
+@pytest.mark.parametrize("url", ["https://l7api.com/v1.2/voipstudio", "", "http://[::1", "http://127.0.0.1.example/"])
+def test_ring_never_goes_to_a_telephone_system_elsewhere(url: str) -> None:
+    with override_settings(CTI_DJANGO={"CONNECTOR_OPTIONS": {"voipstudio": {"api_url": url}}}):
+        assert cti_ring._projects_url() == cti_ring.DEFAULT_URL
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "127.0.0.1:9000", ""])
