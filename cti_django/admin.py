@@ -8,19 +8,25 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from phonenumbers import SUPPORTED_REGIONS
 
+from . import calllog
 from .admin_mixins import CTIAdminMixin
-from .calls.numbers import read_number
+from .calls.numbers import read_number, shown_name
+from .calls.states import Direction
 from .conf import get_settings
 from .connectors.base import Credentials
+from .contacts import rights_from
 from .models import AgentLease, CallNote, CallRecord, ConnectorAccount, ContactNumber, RememberedChoice
 from .sessions.registry import build_connector
 
@@ -46,6 +52,12 @@ def _secret_field(label: Any) -> forms.CharField:
     )
 
 
+_ACCOUNT_HELP = {
+    "username": _("As your telephone system knows the agent; VoIPstudio: the e-mail address."),
+    "number": _("What colleagues dial to reach the agent. Empty: as the telephone system tells."),
+}
+
+
 class ConnectorAccountForm(forms.ModelForm):
     """An account, with its secrets write-only: empty keeps the stored one, a tick box forgets it."""
 
@@ -60,6 +72,12 @@ class ConnectorAccountForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for name, text in _ACCOUNT_HELP.items():
+            if name in self.fields:
+                self.fields[name].help_text = text
+        if self.instance.pk is None:  # nothing is stored that could be kept
+            for name in ("new_password", "new_api_key"):
+                self.fields[name].help_text = _("It is never shown again.")
         if "connector" in self.fields:
             names = sorted({*get_settings().connectors, *filter(None, [self.instance.connector])})
             initial = self.fields["connector"].initial
@@ -127,6 +145,12 @@ class ConnectorAccountAdmin(admin.ModelAdmin):
     raw_id_fields = ("user",)
     readonly_fields = ("has_secret",)
 
+    def get_autocomplete_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        """The agent is looked up by name where this admin site can do that and this user may; else by number."""
+        users = self.admin_site._registry.get(get_user_model())
+        can_search = users is not None and users.get_search_fields(request) and users.has_view_permission(request)
+        return ("user",) if can_search else ()
+
     @admin.display(description=_("password or API key stored"), boolean=True)
     def has_secret(self, account: ConnectorAccount) -> bool:
         """All that is ever told of a secret: whether there is one."""
@@ -141,9 +165,13 @@ class ConnectorAccountAdmin(admin.ModelAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> list[tuple[Any, dict[str, Any]]]:
         """Who may only look is shown no field for a secret."""
         may_change = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
-        secrets = ("new_password", "clear_password", "new_api_key", "clear_api_key") if may_change else ()
+        stored = ("has_secret",) if obj else ()
+        if obj and may_change:
+            secrets = ("new_password", "clear_password", "new_api_key", "clear_api_key")
+        else:
+            secrets = ("new_password", "new_api_key") if may_change else ()
         return [
-            (None, {"fields": ("user", "is_active", "connector", "username", "number", "has_secret", *secrets)}),
+            (None, {"fields": ("user", "is_active", "connector", "username", "number", *stored, *secrets)}),
             (_("When a call comes in"), {"fields": ("pop_action", "pop_when", "keep_open")}),
             (_("Telephone system"), {"fields": ("region", "options")}),
         ]
@@ -204,7 +232,7 @@ class CallRecordAdmin(CTIAdminMixin, _NumberSearch, _LookOnly):
 
     # by primary key, which is the order of the log, because no index of the whole table is on the time
     ordering = ("-pk",)
-    list_display = ("started_at", "direction", "number", "other_name", "agent", "state", "end_reason")
+    list_display = ("started_at", "direction", "number", "other_side", "agent", "outcome")
     list_filter = ("direction", "state", "end_reason", "kind", "started_at")
     list_select_related = ("agent",)
     list_per_page = 50
@@ -212,12 +240,59 @@ class CallRecordAdmin(CTIAdminMixin, _NumberSearch, _LookOnly):
     search_help_text = _("A number, or the id of a call.")
     sortable_by = ()
     cti_number_fields = ("number",)
+    cti_panel = False
+    readonly_fields = ("other_side", "outcome")
     inlines = (_NoteInline,)
+    fieldsets = (
+        (None, {"fields": ("number", "other_side", "direction", "agent", "outcome")}),
+        (None, {"fields": ("started_at", "connected_at", "ended_at", "cause")}),
+        (
+            _("As the telephone system told it"),
+            {
+                "fields": (
+                    *("kind", "source_raw", "source_name", "destination_raw", "destination_name"),
+                    *("connector", "call_id", "provider_call_id", "leg_id", "command_id"),
+                )
+            },
+        ),
+    )
 
-    @admin.display(description=_("name"))
-    def other_name(self, call: CallRecord) -> str:
-        """What the other side calls itself."""
-        return call.source_name if call.direction == "INBOUND" else call.destination_name
+    class Media:
+        css = {"all": ("cti_django/pages.css",)}
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """The page of calls, with the contacts of all of them from one query."""
+        page = super().get_changelist_instance(request)
+        page.result_list = list(page.result_list)
+        self._load_contacts(request, page.result_list)
+        return page
+
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> CallRecord | None:
+        """A call, with its contact."""
+        call = super().get_object(request, *args, **kwargs)
+        if call is not None:
+            self._load_contacts(request, [call])
+        return call
+
+    def _load_contacts(self, request: HttpRequest, calls: list[CallRecord]) -> None:
+        found = calllog.contacts_of(calls, rights_from(request.user))
+        for call in calls:
+            call.shown_contact = found.get(call.pk)
+
+    @admin.display(description=_("contact or name"), empty_value="")
+    def other_side(self, call: CallRecord) -> str:
+        """The contact that the call is linked to, if this user may see it; else what the other side calls itself."""
+        if contact := getattr(call, "shown_contact", None):
+            url = contact.admin_url or contact.url
+            return format_html('<a href="{}">{}</a>', url, contact.label) if url else contact.label
+        if call.direction == Direction.INBOUND:
+            return shown_name(call.source_name, call.source_raw)
+        return shown_name(call.destination_name, call.destination_raw)
+
+    @admin.display(description=_("outcome"))
+    def outcome(self, call: CallRecord) -> str:
+        """How the call ended, or how far it has come."""
+        return call.get_end_reason_display() or call.get_state_display()
 
 
 @admin.register(CallNote)
@@ -241,11 +316,42 @@ class CallNoteAdmin(_LookOnly):
 
 @admin.register(AgentLease)
 class AgentLeaseAdmin(_LookOnly):
-    """The agents' sessions: which process runs each, and until when somebody looks."""
+    """The agents' sessions: which process runs each, and until when somebody looks. Sessions that have ended are not
+    listed: their rows only keep the count of processes."""
 
-    list_display = ("agent", "is_running", "holder", "fence", "expires_at", "wanted_until")
+    list_display = ("agent", "is_running", "runs_on", "runs_until", "page_open_until")
     list_select_related = ("agent",)
     search_fields = ("holder__exact",)
+    search_help_text = _(
+        "The name of a process. While a session runs, its process renews its time every few seconds; without a page of "
+        "the agent's it ends soon."
+    )
+    sortable_by = ()
+    fields = readonly_fields = ("agent", "is_running", "runs_on", "runs_until", "page_open_until", "takeovers")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        """The sessions that some process has."""
+        return super().get_queryset(request).exclude(holder="")
+
+    @admin.display(description=_("runs on"))
+    def runs_on(self, lease: AgentLease) -> str:
+        """The process that has the session."""
+        return lease.holder
+
+    @admin.display(description=_("runs until, unless renewed"))
+    def runs_until(self, lease: AgentLease) -> Any:
+        """When another process may take the session over."""
+        return lease.expires_at
+
+    @admin.display(description=_("wanted until"))
+    def page_open_until(self, lease: AgentLease) -> Any:
+        """When the session ends, unless the agent has a page open."""
+        return lease.wanted_until
+
+    @admin.display(description=_("times that a process took it over"))
+    def takeovers(self, lease: AgentLease) -> int:
+        """The fence, in words."""
+        return lease.fence
 
     @admin.display(description=_("running"), boolean=True)
     def is_running(self, lease: AgentLease) -> bool:
@@ -264,6 +370,7 @@ class ContactNumberAdmin(CTIAdminMixin, _NumberSearch, _Removable):
     search_fields = ("number__exact", "extension__exact", "object_id__exact")
     sortable_by = ()
     cti_number_fields = ("number", "extension")
+    cti_panel = False
 
 
 @admin.register(RememberedChoice)

@@ -29,6 +29,8 @@ class CTIAdminMixin:
     """
 
     cti_number_fields: Sequence[str] = ()
+    cti_panel = True
+    """Whether the change page has the panel. The call log's own pages have none: a call has no calls."""
 
     @cached_property
     def _cti_links(self) -> dict[str, Callable[[Model], SafeString]]:
@@ -74,7 +76,7 @@ class CTIAdminMixin:
         """The change page, wrapped in our panel whatever template it has."""
         response = super().render_change_form(request, context, *args, **kwargs)
         record = context.get("original")
-        wanted = record is not None and request.user.has_perm("cti_django.use_telephone")
+        wanted = self.cti_panel and record is not None and request.user.has_perm("cti_django.use_telephone")
         if wanted and isinstance(response, TemplateResponse) and not context.get("is_popup"):
             response.context_data["cti_change_form"] = response.resolve_template(response.template_name)
             response.context_data["cti_numbers"] = self._cti_numbers(record)

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
+from django.contrib.auth import get_permission_codename
 from django.contrib.auth.decorators import login_required, permission_required
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ObjectDoesNotExist
@@ -94,7 +95,9 @@ def pop(request: HttpRequest, call_id: str) -> HttpResponse:
         return _pop_page(request, record, "choose", choices=choices)
     if found.kind == "none":
         return _unknown(request, record)
-    return _pop_page(request, record, found.kind)  # withheld, forbidden, internal
+    if found.kind == "forbidden":
+        return _pop_page(request, record, "forbidden", missing=_missing_permissions(request, "view"))
+    return _pop_page(request, record, found.kind)  # withheld, internal
 
 
 def _is_on_the_line(user: Any) -> bool:
@@ -135,12 +138,16 @@ def _pop_page(request: HttpRequest, record: CallRecord, page: str, **context: An
 
 
 def _open(request: HttpRequest, record: CallRecord, candidate: Candidate) -> HttpResponse:
-    admin_url = candidate.admin_url if request.user.is_staff else ""
-    prefers_admin = _face(request) == "admin"
-    url = (admin_url or candidate.url) if prefers_admin else (candidate.url or admin_url)
+    url = _record_address(request, candidate)
     if not url:
         return _pop_page(request, record, "known", candidate=candidate)
     return HttpResponseRedirect(url)
+
+
+def _record_address(request: HttpRequest, candidate: Candidate) -> str:
+    """Where this user looks at a record, "" for nowhere: staff may fall back on the admin, and prefer it there."""
+    admin_url = candidate.admin_url if request.user.is_staff else ""
+    return (admin_url or candidate.url) if _face(request) == "admin" else (candidate.url or admin_url)
 
 
 def _key(candidate: Candidate) -> str:
@@ -171,7 +178,19 @@ def _unknown(request: HttpRequest, record: CallRecord) -> HttpResponse:
         choices = _admin_creation_links(record.number, rights) or choices
     if len(choices) == 1:
         return HttpResponseRedirect(choices[0].url)
-    return _pop_page(request, record, "create", choices=choices)
+    if not choices and request.user.is_staff:
+        choices = _admin_creation_links(record.number, rights)
+    return _pop_page(request, record, "create", choices=choices, missing=_missing_permissions(request, "add"))
+
+
+def _missing_permissions(request: HttpRequest, action: str) -> list[str]:
+    """What staff have to give this user ("crm.view_person"), if the user is staff; nothing is told to others."""
+    if not request.user.is_staff:
+        return []
+    rights = rights_from(request.user)
+    is_allowed = {"view": rights.may_view, "add": rights.may_add}[action]
+    metas = [source.model._meta for source in registered() if not is_allowed(source.model)]
+    return [f"{meta.app_label}.{get_permission_codename(action, meta)}" for meta in metas]
 
 
 def _admin_creation_links(number: str, rights: Any) -> list[CreationLink]:
@@ -215,6 +234,7 @@ def calls(request: HttpRequest) -> HttpResponse:
         records = records.filter(end_reason=EndReason.MISSED.value)
     found = list(records[(page - 1) * PAGE : page * PAGE + 1])  # one more tells whether there is a further page
     has_older = len(found) > PAGE and page < MAX_PAGE
+    _show_contacts(request, found[:PAGE])
     context = {
         "calls": found[:PAGE],
         "may_see_all": may_see_all,
@@ -223,6 +243,15 @@ def calls(request: HttpRequest) -> HttpResponse:
         "older_url": _query(asked, page=page + 1) if has_older else "",
     }
     return render(request, "cti_django/calls.html", context)
+
+
+def _show_contacts(request: HttpRequest, records: list[CallRecord]) -> None:
+    """Give each call the contact that the templates show with it (``shown_contact``), as far as the user may see it."""
+    found = calllog.contacts_of(records, rights_from(request.user))
+    for record in records:
+        if candidate := found.get(record.pk):
+            url = _record_address(request, candidate)
+            record.shown_contact = {"label": candidate.label, "detail": candidate.detail, "url": url}
 
 
 def _query(asked: dict[str, str], **changes: Any) -> str:
@@ -266,6 +295,7 @@ def call(request: HttpRequest, call_id: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         calllog.save_note(record.call_id, request.user.pk, form.cleaned_data["text"])
         return HttpResponseRedirect(_address("call", record.call_id, face))
+    _show_contacts(request, [record])
     context = {
         "call": record,
         "cti_face": face,

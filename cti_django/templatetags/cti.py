@@ -14,13 +14,15 @@ from django.db import router
 from django.db.models import Model, Prefetch, Q, QuerySet
 from django.template import Context
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, get_script_prefix, reverse
+from django.urls import NoReverseMatch, get_script_prefix, is_valid_path, reverse
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 from phonenumbers import PhoneNumberFormat, PhoneNumberMatch, PhoneNumberMatcher, format_number
 
+from ..calls import numbers
 from ..calls.numbers import NumberPlan, PartyKind, dialable, display, read_number
+from ..calls.states import CallState
 from ..conf import get_settings
 from ..contacts.number_index import content_type_id
 from ..contacts.sources import source_for
@@ -28,7 +30,16 @@ from ..exceptions import InvalidNumber
 from ..models import CallNote, CallRecord, ContactNumber
 from .bar_texts import BAR_TEXTS, LINE_TEXTS
 
-__all__ = ["call_bar", "call_duration", "call_history", "click_to_call", "cti_head", "linkify_numbers"]
+__all__ = [
+    "call_bar",
+    "call_duration",
+    "call_history",
+    "click_to_call",
+    "cti_head",
+    "cti_home",
+    "linkify_numbers",
+    "shown_name",
+]
 
 MAX_LINKIFIED = 10_000
 """Characters of a text that are searched for numbers; what comes after them stays as it is."""
@@ -37,6 +48,8 @@ MAX_HISTORY = 200
 """The most calls that one call history shows, whatever a template asks for."""
 
 FACES = ("site", "admin")
+
+_OVER = [state.value for state in CallState if state.is_final]
 
 register = template.Library()
 
@@ -159,7 +172,8 @@ def _stands_alone(text: str, found: PhoneNumberMatch) -> bool:
 
 @register.inclusion_tag("cti_django/call_history.html", takes_context=True)
 def call_history(context: Context, record: Model | None, limit: int = 20) -> dict[str, Any]:
-    """The newest calls with `record`: those linked to it, and those with one of its numbers.
+    """The newest calls with `record`: those linked to it, and those with one of its numbers. Only calls that are over:
+    a page does not hear how a call goes on, the call bar does.
 
     Three queries, however many calls there are. Shows nothing to people without ``cti_django.use_telephone``.
 
@@ -189,9 +203,26 @@ def _calls_with(record: Model) -> QuerySet[CallRecord]:
     numbers = [number or extension for number, extension in rows.values_list("number", "extension")]
     linked = Q(content_type_id=type_id, object_id=str(record.pk))
     calls = CallRecord.objects.filter(linked | Q(number__in=numbers) if numbers else linked)
-    return calls.select_related("agent").prefetch_related(
-        Prefetch("notes", CallNote.objects.select_related("author").order_by("pk"))
+    return (
+        calls.filter(state__in=_OVER)
+        .select_related("agent")
+        .prefetch_related(Prefetch("notes", CallNote.objects.select_related("author").order_by("pk")))
     )
+
+
+@register.simple_tag(takes_context=True)
+def cti_home(context: Context) -> str:
+    """The way back from the app's own pages: the root of the site, for staff in the admin its index; "" for none."""
+    admin_index = _path("admin:index") if getattr(_user(context), "is_staff", False) else ""
+    if context.get("cti_face") == "admin" and admin_index:
+        return admin_index
+    return get_script_prefix() if is_valid_path("/") else admin_index
+
+
+@register.filter
+def shown_name(name: str, number_raw: str) -> str:
+    """A caller's name, "" if it is but the number once more, however written."""
+    return numbers.shown_name(name, number_raw)
 
 
 @register.filter

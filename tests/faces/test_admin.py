@@ -6,9 +6,11 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import Client
 
+from cti_django import contacts
 from cti_django.admin import ConnectorAccountForm
-from cti_django.models import AgentLease, CallNote, ConnectorAccount, ContactNumber, RememberedChoice
+from cti_django.models import AgentLease, CallNote, CallRecord, ConnectorAccount, ContactNumber, RememberedChoice
 from tests.faces.pages import DANA, HOSTILE, NOON, assert_strict, make_call, make_user
+from tests.testapp.models import Person
 
 pytestmark = pytest.mark.django_db
 
@@ -227,6 +229,55 @@ def test_the_list_of_calls_takes_the_same_queries_for_any_number_of_calls(root, 
 def test_numbers_in_the_list_of_calls_can_be_clicked(root, account):
     make_call(account.user)
     assert 'class="cti-call" href="tel:+442079460018"' in read(root, "callrecord/")
+
+
+def test_the_call_log_shows_the_contacts_of_calls_to_those_who_may_see_them(
+    root, account, django_assert_max_num_queries
+):
+    viewer = staff("viewer", "cti_django.view_callrecord")
+    content_type = contacts.content_type_id(Person, "default")
+    for number in range(10):
+        person = Person.objects.create(name=f"Person {number}", phone=DANA)
+        contacts.index(Person.objects.filter(pk=person.pk))
+        make_call(account.user, f"c{number}", content_type_id=content_type, object_id=str(person.pk))
+    link = f'<a href="/admin/testapp/person/{person.pk}/change/">Person 9</a>'
+    page = f"callrecord/{CallRecord.objects.get(call_id='c9').pk}/change/"
+    for path in ("callrecord/", page):
+        assert link in read(root, path)
+        html = read(viewer, path)
+        assert "Person" not in html
+        assert "Dana" in html
+    client = browse(root)
+    with django_assert_max_num_queries(6):
+        assert client.get(f"{BASE}callrecord/").content.count(b">Person ") == 10
+
+
+def test_a_call_in_the_admin_has_no_panel_of_its_own_calls_and_no_raw_ids(root, account):
+    html = read(root, f"callrecord/{make_call(account.user).pk}/change/")
+    assert "cti-panel" not in html
+    assert "Object id" not in html
+
+
+def test_a_name_that_is_only_the_number_is_not_shown_in_the_call_log(root, account):
+    make_call(account.user, source_name="+44 20 7946 0018")
+    assert '<td class="field-other_side"></td>' in read(root, "callrecord/")
+
+
+def test_the_agent_of_a_new_account_is_looked_up_by_name(root):
+    html = read(root, "connectoraccount/add/")
+    assert "admin-autocomplete" in html
+    assert "clear_password" not in html
+    assert "stored" not in html
+    assert "VoIPstudio: the e-mail address." in html
+    adder = staff("adder", "cti_django.add_connectoraccount")  # who may not look at users
+    assert "vForeignKeyRawIdAdminField" in read(adder, "connectoraccount/add/")
+
+
+def test_only_sessions_that_a_process_has_are_listed(rows, root):
+    AgentLease.objects.create(agent=make_user("bob"), holder="")
+    html = read(root, "agentlease/")
+    assert "alice" in html
+    assert "bob" not in html
 
 
 def test_a_session_that_nobody_renewed_does_not_run(rows, root):

@@ -279,6 +279,13 @@ def test_history_shows_calls_by_number_and_calls_that_are_linked(indexed):
     assert "strange" not in html
 
 
+def test_a_call_that_is_not_over_is_no_history_yet(indexed):
+    alice = make_agent()
+    for state in ("RINGING", "CONNECTED", "ON_HOLD"):
+        make_call(alice, state, state=state, end_reason="", ended_at=None)
+    assert "No calls yet." in history(alice, indexed)
+
+
 def test_a_withheld_call_belongs_to_nobody(indexed):
     alice = make_agent()
     make_call(alice, "withheld", number="", kind="withheld")
@@ -343,7 +350,7 @@ def test_hostile_names_and_notes_in_a_history_are_escaped(indexed):
     alice = make_agent(first_name=HOSTILE)
     record = make_call(alice, source_name=HOSTILE, source_raw="x", cause=HOSTILE)
     CallNote.objects.create(call=record, author=alice, text=HOSTILE)
-    assert history(alice, indexed).count("&lt;img src=x") == 4
+    assert history(alice, indexed).count("&lt;img src=x") == 5  # the name is also a title
 
 
 def test_a_duration_is_minutes_and_seconds():

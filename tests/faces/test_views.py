@@ -156,7 +156,7 @@ def test_several_matches_ask_who_it_is(alice, people):
     make_call(alice, source_name=HOSTILE)
     html = get(alice, "/cti/pop/c1/").content.decode()
     assert "Who is it?" in html
-    assert html.count("&lt;img src=x") == 3
+    assert html.count("&lt;img src=x") == 4  # the name is also a title
 
 
 def choice_of(person: Person) -> str:
@@ -223,6 +223,29 @@ def test_who_may_create_nothing_is_shown_the_number(people):
     html = get(agent, "/cti/pop/c1/").content.decode()
     assert "Nobody has this number." in html
     assert f'data-cti-number="{DANA}"' in html
+    assert "There is no page where you may create a record." in html
+    assert "testapp" not in html
+
+
+def test_staff_who_may_create_nothing_are_told_why():
+    with contact_source(Person, "phone"):
+        for name, permission, said in [
+            ("bob", VIEW_PEOPLE, "testapp.add_person"),
+            ("carl", "testapp.add_badge", "testapp.add_company"),
+        ]:
+            staff = make_agent(name, permission, is_staff=True)
+            make_call(staff, name)
+            with override_settings(ROOT_URLCONF="tests.faces.admin_urls"):
+                assert said in get(staff, f"/cti/pop/{name}/").content.decode()
+
+
+def test_without_a_page_of_the_sites_staff_may_create_a_record_in_the_admin():
+    with contact_source(Person, "phone"):
+        staff = make_agent("bob", "testapp.add_person", is_staff=True)
+        make_call(staff)
+        with override_settings(ROOT_URLCONF="tests.faces.admin_urls"):
+            html = get(staff, "/cti/pop/c1/").content.decode()
+    assert 'href="/admin/testapp/person/add/?phone=%2B442079460018"' in html
 
 
 def test_in_the_admin_an_unknown_number_leads_to_the_admins_add_page(people):
@@ -248,6 +271,24 @@ def test_a_record_that_the_agent_may_not_see_is_only_known(people):
     html = get(agent, "/cti/pop/c1/").content.decode()
     assert "Known, no access" in html
     assert "Secret" not in html
+    assert "testapp" not in html
+
+
+def test_staff_are_told_which_permission_they_lack(people):
+    agent = make_agent("bob", is_staff=True)
+    make_person("Secret Dana")
+    make_call(agent, source_name="")
+    html = get(agent, "/cti/pop/c1/").content.decode()
+    assert "testapp.view_person" in html
+    assert "Secret" not in html
+
+
+def test_staff_are_told_that_the_project_hides_a_record():
+    with contact_source(Person, "phone", get_queryset=lambda user: Person.objects.none()):
+        agent = make_agent("bob", VIEW_PEOPLE, "testapp.view_company", "testapp.view_badge", is_staff=True)
+        make_person("Secret Dana")
+        make_call(agent, source_name="")
+        assert "No permission is missing" in get(agent, "/cti/pop/c1/").content.decode()
 
 
 def test_an_internal_call_says_so(alice, people):
@@ -379,8 +420,8 @@ def test_hostile_texts_in_the_log_are_escaped(alice):
     record = make_call(alice, source_name=HOSTILE, cause=HOSTILE, source_raw="x")
     CallNote.objects.create(call=record, author=alice, text=HOSTILE)
     CallNote.objects.create(call=record, author=make_user("eve", first_name=HOSTILE), text=HOSTILE)
-    assert get(alice, "/cti/calls/").content.decode().count("&lt;img src=x") == 4
-    assert get(alice, "/cti/calls/c1/").content.decode().count("&lt;img src=x") == 5
+    assert get(alice, "/cti/calls/").content.decode().count("&lt;img src=x") == 5
+    assert get(alice, "/cti/calls/c1/").content.decode().count("&lt;img src=x") == 6
 
 
 # -- one call and its notes
@@ -424,3 +465,76 @@ def test_a_caller_who_is_a_word_is_shown_by_it_and_a_withheld_one_is_not(alice):
     assert html.count("PARCELS") == 1
     assert "Withheld" in html
     assert "anonymous" not in html
+
+
+@pytest.mark.parametrize("name", ["+44 20 7946 0018", "442079460018", "020 7946 0018"])
+def test_a_number_is_shown_once_though_the_system_calls_the_caller_by_it(name, alice):
+    make_call(alice, source_name=name)
+    for url in PAGES[:2]:
+        assert 'class="cti-name"' not in get(alice, url).content.decode()
+
+
+# -- the contact of a call
+
+
+def linked(person: Person) -> dict:
+    return {
+        "content_type_id": contacts.content_type_id(Person, "default"),
+        "object_id": str(person.pk),
+        "source_name": "D. W. (mobile)",
+    }
+
+
+def test_a_call_shows_the_contact_that_it_was_with(alice, people):
+    person = make_person("Dana Whitfield")
+    make_call(alice, **linked(person))
+    for url in PAGES[:2]:
+        html = get(alice, url).content.decode()
+        assert f'<a class="cti-name" href="/people/{person.pk}/" title="Dana Whitfield">Dana Whitfield</a>' in html
+        assert "D. W." not in html
+
+
+def test_a_contact_that_the_agent_may_not_see_is_not_shown_with_the_call(people):
+    agent = make_agent("bob")
+    make_call(agent, **linked(make_person("Secret Dana")))
+    for url in PAGES[:2]:
+        html = get(agent, url).content.decode()
+        assert "Secret" not in html
+        assert "D. W." in html
+
+
+def test_a_contact_source_that_fails_costs_the_log_its_contacts_only(alice):
+    def fail(user):
+        raise ZeroDivisionError
+
+    with contact_source(Person, "phone", get_queryset=fail):
+        make_call(alice, **linked(make_person("Dana Whitfield")))
+        assert "D. W." in get(alice, "/cti/calls/").content.decode()
+
+
+def test_the_contacts_of_many_calls_cost_one_query(alice, people, django_assert_num_queries):
+    client = browse(alice)
+    for number in range(20):
+        make_call(alice, f"c{number}", minutes=number, **linked(make_person(f"Person {number}")))
+    client.get("/cti/calls/")  # the content types are remembered from now on
+    with django_assert_num_queries(7):
+        assert client.get("/cti/calls/").content.count(b'title="Person ') == 20
+
+
+# -- the way back
+
+
+def home_of(user, url: str) -> str:
+    html = get(user, url).content.decode()
+    return html.partition('">Home</a>')[0].rpartition('href="')[2] if ">Home</a>" in html else ""
+
+
+def test_the_pages_lead_back_to_the_site_or_to_the_admin(alice):
+    staff = make_agent("staff", is_staff=True)
+    make_call(staff)
+    assert home_of(alice, "/cti/calls/") == ""  # this site has no page at its root
+    assert home_of(staff, "/cti/calls/") == "/admin/"
+    with override_settings(ROOT_URLCONF="tests.faces.root_urls"):
+        assert home_of(alice, "/cti/calls/") == "/"
+        assert home_of(staff, "/cti/calls/c1/") == "/"
+        assert home_of(staff, "/cti/calls/c1/?face=admin") == "/admin/"
