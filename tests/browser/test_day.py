@@ -43,7 +43,7 @@ def test_a_day_on_the_telephone(hire, bob: Agent, console: Console) -> None:
     desk.bar.get_by_role("button", name="Bob Agent · 10032").click()
     colleague.expect_path(record)
     colleague.expect_card("Incoming call", "Dana Whitfield", "020 7946 0018")
-    desk.expect_card("Call ended")
+    desk.expect_card("Transferred · Bob Agent")
     desk.press("Done")
     desk.expect_no_card()
     assert desk.path == record
@@ -95,6 +95,9 @@ def test_a_call_that_nobody_takes_is_missed(alice: Agent, console: Console) -> N
     desk.expect_path(r"/contacts/\d+/")
     desk.expect_card("Incoming call")
     assert not desk.button("Decline").is_visible()  # this telephone system cannot turn down a call that rings
+    expect(desk.cards.locator(".hint")).to_have_text("To decline, use your telephone.")
+    desk.page.keyboard.press("Alt+Shift+H")
+    expect(desk.notices).to_have_text("To decline, use your telephone.")
     console.act(call_id, "hangup")
     desk.expect_no_card()
     expect(desk.bar.get_by_title("Missed calls")).to_be_visible()

@@ -140,7 +140,7 @@ function phoneSettings(user) {
     conduct.append(element("option", { value, textContent: text, selected: value === phone.behaviour }));
   }
   const seconds = element("input", {
-    type: "number", min: 0, max: 600, step: 0.5, value: phone.seconds, data: { key: "seconds" },
+    type: "number", min: 0, max: 600, step: 0.5, value: phone.seconds, data: { key: "seconds" }, hidden: phone.behaviour === "manual",
     aria: { label: `Seconds until ${user.name}'s phone does that` },
   });
   const settle = () => post(path, { behaviour: conduct.value, seconds: Number(seconds.value) || 0 });
@@ -270,6 +270,9 @@ $("outside").addEventListener("submit", (event) => {
   event.preventDefault();
   const form = $("outside"), number = form.number.value.replace(/[^0-9]/g, "") || "default";
   post(`outside/${number}`, { behaviour: form.behaviour.value, seconds: Number(form.seconds.value) || 0 });
+});
+$("outside").behaviour.addEventListener("change", ({ target }) => {
+  $("outside").seconds.closest("label").hidden = target.value === "manual";
 });
 $("faults").addEventListener("submit", (event) => event.preventDefault());
 $("find").addEventListener("input", () => state && paintPhones());
