@@ -61,11 +61,11 @@ def test_a_day_on_the_telephone(hire, bob: Agent, console: Console) -> None:
     for text in ("Asks for two more chairs.", "Chairs are ordered.", "Alice Agent", "Bob Agent"):
         expect(history).to_contain_text(text)
     desk.open("cti/calls/")
-    row = desk.page.get_by_role("row").nth(1)
+    row = desk.page.get_by_role("rowgroup").nth(1)
     expect(row).to_contain_text("Asks for two more chairs.")
     expect(row).to_contain_text("020 7946 0018")
     colleague.open("cti/calls/")
-    expect(colleague.page.get_by_role("row").nth(1)).to_contain_text("Chairs are ordered.")
+    expect(colleague.page.get_by_role("rowgroup").nth(1)).to_contain_text("Chairs are ordered.")
     colleague.press("Recent")
     expect(colleague.bar.locator(".recent")).to_contain_text("Chairs are ordered.")
 
@@ -84,7 +84,7 @@ def test_a_note_written_after_the_call_survives_that_she_leaves_at_once(alice: A
     expect(desk.bar.locator(".recent")).to_contain_text("Call back on Friday")
     desk.page.wait_for_function("() => !Object.keys(sessionStorage).some((key) => key.startsWith('cti.note.'))")
     desk.open("cti/calls/")
-    row = desk.page.get_by_role("row").nth(1)
+    row = desk.page.get_by_role("rowgroup").nth(1)
     expect(row).to_contain_text("Call back on Friday")
     expect(row.get_by_role("link", name="0161 496 0100")).to_be_visible()
 
@@ -102,4 +102,4 @@ def test_a_call_that_nobody_takes_is_missed(alice: Agent, console: Console) -> N
     desk.expect_no_card()
     expect(desk.bar.get_by_title("Missed calls")).to_be_visible()
     desk.open("cti/calls/?missed=1")
-    expect(desk.page.get_by_role("row").nth(1)).to_contain_text("Missed")
+    expect(desk.page.get_by_role("rowgroup").nth(1)).to_contain_text("Missed")

@@ -348,6 +348,37 @@ test("a refused log-in is one ERROR, and so is a missing account", async () => {
   }
 });
 
+test("a refused log-in is told although a snapshot overtook its envelopes", async () => {
+  const desk = connect();
+  desk.connector.login();
+  desk.open();
+  desk.snapshot();
+  await desk.answer("login");
+  desk.seq = 2;
+  desk.snapshot({ session: session("refused", { code: "login_refused", message: "No." }) });
+  desk.seq = 0;
+  desk.tell(session("refused", { code: "login_refused", message: "No." }));
+  desk.event({ name: "ERROR", code: "login_refused", message: "No." });
+  await desk.clock.pass(1_000);
+  assert.deepEqual(desk.names(), ["ERROR"]);
+  assert.equal(desk.events[0].code, "login_refused");
+  assert.equal(desk.connector.isConnected(), false);
+});
+
+test("a log-in as another line tells nothing of the session that it ends", async () => {
+  const desk = connect();
+  desk.connector.login("carol@example.com", "secret");
+  desk.open();
+  desk.snapshot({ session: session("ready"), calls: [call("a", "CONNECTED")] });
+  desk.tell(session("connecting"));
+  await desk.answer("login");
+  assert.deepEqual(desk.names().filter((name) => name !== "CONNECTED"), []);
+  assert.equal(desk.connector.isConnected(), false);
+  [desk.fence, desk.seq] = [2, 0];
+  desk.snapshot({ session: session("ready", { subscriptions: ["user:10033"] }) });
+  assert.deepEqual(desk.events.filter(({ call }) => !call).map(({ name, uri }) => uri || name), ["LOGGED_IN", "user:10033", "READY"]);
+});
+
 test("one dial at a time: a second click is an INFO and no second command", async () => {
   const desk = connect();
   await desk.join();
