@@ -137,7 +137,6 @@
         this.#part("unseen", "div", { role: "status" }),
       );
       root.append(stack, this.#buildStrip());
-      // The page can be scrolled until its end stands above the cards.
       const reserve = ([{ contentRect }]) => document.documentElement.style.setProperty("--cti-room", `${contentRect.height}px`);
       new ResizeObserver(reserve).observe(stack);
       root.addEventListener("keydown", (event) => event.key === "Escape" && this.#close());
@@ -290,7 +289,7 @@
     }
 
     #hear({ name, code, message, call }) {
-      // A call of hers that came to nothing leaves no card to say why.
+      // Without a card to say why.
       if (call && isOver(call) && !call.connectedAt && !call.node && !isInbound(call)) [name, message] = ["INFO", call.cause];
       if (!["INFO", "ERROR"].includes(name) || !message || SHOWN_BY_LINE.includes(code)) return;
       const { notices } = this.#parts;

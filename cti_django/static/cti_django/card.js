@@ -129,7 +129,6 @@
       return Cti.desk.notes.state(this.#call.id) !== "" || this.element.matches(":focus-within");
     }
 
-    // What she can do at her telephone only.
     get hint() {
       return this.#parts.hint.textContent;
     }
@@ -192,6 +191,11 @@
       const parts = this.#parts;
       const part = (name, tag, attributes, ...children) => (parts[name] = h(tag, { class: name, ...attributes }, ...children));
       const label = t("Colleague or number");
+      const blank = { target: "_blank", rel: "noopener" };
+      const { notes } = Cti.desk;
+      const input = () => notes.edit(this.#call.id, parts.note.value);
+      const blur = () => notes.flush(this.#call.id);
+      const note = { rows: "2", maxlength: NOTE_MAX, dir: "auto", input, blur };
       this.element = h(
         "article",
         { class: "card", tabindex: "-1" },
@@ -201,7 +205,7 @@
         part("hint", "p"),
         part("contacts", "ul"),
         part("link", "a"),
-        part("held", "p", null, t("There are unsaved changes on this page, so it stays."), " "),
+        part("held", "p", null, t("There are unsaved changes on this page, so it stays."), " ", part("heldLink", "a", blank, t("Open in a new tab"))),
         h("div", { class: "actions" }, ...Object.values(this.#buttons)),
         part(
           "transfer",
@@ -211,13 +215,8 @@
           h("button", { class: "primary" }, t("Transfer")),
           part("users", "ul"),
         ),
-        part("noteBox", "label", null, t("Note"), part("noteState", "small")),
+        part("noteBox", "label", null, t("Note"), part("noteState", "small"), part("note", "textarea", note)),
       );
-      parts.held.append(part("heldLink", "a", { target: "_blank", rel: "noopener" }, t("Open in a new tab")));
-      const { notes } = Cti.desk;
-      const input = () => notes.edit(this.#call.id, parts.note.value);
-      const blur = () => notes.flush(this.#call.id);
-      parts.noteBox.append(part("note", "textarea", { rows: "2", maxlength: NOTE_MAX, dir: "auto", input, blur }));
     }
 
     #lead(node, href) {
