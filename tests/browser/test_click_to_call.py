@@ -24,6 +24,9 @@ def test_a_click_calls_step_by_step(supplier: Window, console: Console) -> None:
     number = _number(supplier)
     number.click()
     supplier.expect_card("Your phone is ringing", "O'Brien & Söhne", "+49 30 23125118")
+    supplier.page.keyboard.press("Alt+Shift+H")
+    for place in (supplier.cards.locator(".hint"), supplier.notices):
+        expect(place).to_have_text("Pick up or decline on your telephone.")
     call_id = console.wait_for_call()
     console.act(call_id, "answer", "agent")
     supplier.expect_card("Ringing")

@@ -105,8 +105,23 @@ def test_the_folded_bar_still_says_who_calls(alice: Agent, console: Console) -> 
     console.ring("10031", DANA)
     desk.expect_path(r"/contacts/\d+/")
     desk.expect_card("Incoming call", "Dana Whitfield")
+    assert desk.cards.bounding_box()["height"] < 60
+    desk.press("Answer")
+    expect(desk.button("Hang up")).to_be_visible()
+    expect(desk.bar.get_by_label("Note")).to_be_hidden()
     desk.press("Show the telephone")
+    expect(desk.bar.get_by_label("Note")).to_be_visible()
     expect(desk.bar.get_by_label("Number to call")).to_be_visible()
+
+
+def test_the_end_of_a_page_can_be_scrolled_above_the_cards(alice: Agent, console: Console) -> None:
+    desk = alice.window("contacts/2/edit/").expect_ready()
+    desk.page.get_by_label("Notes").fill("Half a sentence")
+    console.ring("10031", DANA)
+    desk.expect_card("Incoming call", "There are unsaved changes on this page, so it stays.")
+    desk.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    save = desk.page.get_by_role("button", name="Save").bounding_box()
+    assert save["y"] + save["height"] <= desk.cards.bounding_box()["y"]
 
 
 def _tab_to(desk: Window, name: str) -> None:

@@ -46,7 +46,7 @@ export function openPage({ scripts = ["cti-connector.js"], dataset = {}, url = "
   const sockets = [];
   const logs = [];
   const document = new EventTarget();
-  Object.assign(document, { hidden: false, hasFocus: () => true, querySelector: () => null, currentScript: { dataset } });
+  Object.assign(document, { hidden: false, hasFocus: () => true, querySelector: () => null, getElementById: () => null, currentScript: { dataset } });
 
   class WebSocket {
     constructor(address) {
