@@ -283,4 +283,5 @@ async def test_a_lease_that_could_not_be_released_runs_out(settings, monkeypatch
                 pass
             await until(lambda: alice.pk not in the_host()._stories)
         await until(AgentLease.objects.filter(agent=alice, expires_at__lt=Now()).aexists)
-        assert await AgentLease.objects.filter(agent=bob, expires_at__gt=Now()).aexists()
+        await until(AgentLease.objects.filter(agent=bob, expires_at__gt=Now()).aexists)
+        assert await AgentLease.objects.filter(agent=alice, expires_at__lt=Now()).aexists()
