@@ -12,6 +12,7 @@ from .driver import SECONDS, playwright
 __all__ = ["Agent", "Window", "expect"]
 
 expect = playwright.expect
+RELOADS = 20
 NAMED_ROLES = {"button", "link", "textbox", "searchbox", "combobox", "checkbox", "radio"}
 
 # Reported through the console, where everything else that may go wrong is reported as well.
@@ -40,6 +41,14 @@ class Window:
     def open(self, path: str = "") -> "Window":
         self.page.goto(urljoin(self.site, path))
         return self
+
+    def expect_after_reload(self, place: Any, text: str) -> None:
+        """Load the page anew until `place` holds the text: the call log is written behind the call."""
+        for _ in range(RELOADS):
+            self.page.reload()
+            if place.count() and text in place.inner_text():
+                return
+        expect(place).to_contain_text(text)
 
     def expect_ready(self) -> "Window":
         expect(self.line).to_contain_text("Ready")

@@ -23,9 +23,8 @@ def test_a_call_opens_the_callers_change_page(alice: Agent, console: Console) ->
     desk.expect_card("Call ended")
     expect(desk.cards.locator(".noteState")).to_have_text("Saved")
     console.wait_for_state(call_id, "HANGUP")
-    desk.page.reload()
     panel = desk.page.get_by_role("region", name="Telephone").filter(has=desk.page.get_by_role("table"))
-    expect(panel).to_contain_text("Seen from the admin.")
+    desk.expect_after_reload(panel, "Seen from the admin.")
 
 
 def test_the_bar_is_on_every_page_of_the_admin(alice: Agent) -> None:
