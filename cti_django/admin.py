@@ -171,7 +171,8 @@ class ConnectorAccountAdmin(admin.ModelAdmin):
         else:
             secrets = ("new_password", "new_api_key") if may_change else ()
         return [
-            (None, {"fields": ("user", "is_active", "connector", "username", "number", *stored, *secrets)}),
+            # not the agent first: the admin would put the cursor into its hidden half, where no screen reader follows
+            (None, {"fields": ("connector", "user", "is_active", "username", "number", *stored, *secrets)}),
             (_("When a call comes in"), {"fields": ("pop_action", "pop_when", "keep_open")}),
             (_("Telephone system"), {"fields": ("region", "options")}),
         ]
