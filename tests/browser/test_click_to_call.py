@@ -66,7 +66,9 @@ def test_a_double_click_is_one_call(supplier: Window, console: Console) -> None:
     _number(supplier).dblclick()
     supplier.expect_card("Your phone is ringing")
     call_id = console.wait_for_call()
+    expect(_number(supplier)).not_to_have_attribute("aria-busy", "true")
     _number(supplier).click()  # and a third one, while it rings
+    expect(_number(supplier)).not_to_have_attribute("aria-busy", "true")  # it has been refused
     console.act(call_id, "answer", "agent")
     supplier.wait_for_event("ACCEPTED")
     assert [call["id"] for call in console.calls()] == [call_id]
