@@ -30,6 +30,7 @@ from ..models import ConnectorAccount
 from ..threads import LEASE_THREAD, WORK_THREADS, DatabaseThreads
 from . import lease
 from .access import PERMISSION
+from .collector import Collector
 from .desk import Desk, PopPolicy, Tab
 from .herald import ask_for_veto
 from .registry import build_connector
@@ -63,6 +64,7 @@ class SessionHost:
         self._lingering: dict[Any, asyncio.TimerHandle] = {}
         self._turns: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
         self._chores: set[asyncio.Task[Any]] = set()
+        self._collector = Collector()
         self._renewal: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._stale: list[Any] = []  # agents whose rights are to be looked up anew, in turn
@@ -314,6 +316,7 @@ class SessionHost:
             seconds = get_settings().lease_seconds
             await asyncio.sleep(seconds / 3)
             running = {agent_id: story for agent_id, story in self._stories.items() if not story.done()}
+            self._collector.follow(len(running))
             if not running:
                 continue
             if self._refreshing is None or self._refreshing.done():
