@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from example_project.crm.management.commands.demo_seed import PASSWORD
 from tests.example.demo_site import Demo
 from tests.programs import program
 
@@ -75,6 +76,14 @@ def hire(
     for agent in agents:
         agent.close(tmp_path if failed else None)
     assert failed or [agent.complaints for agent in agents if agent.complaints] == []
+
+
+@pytest.fixture(scope="package")
+def newcomer(demo: Demo) -> str:
+    """Somebody with all permissions whom no other test logs in to a telephone system."""
+    demo.environment["DJANGO_SUPERUSER_PASSWORD"] = PASSWORD
+    demo.manage("createsuperuser", "--noinput", "--username", "newcomer", "--email", "newcomer@example.com")
+    return "newcomer"
 
 
 @pytest.fixture

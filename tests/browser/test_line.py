@@ -68,6 +68,6 @@ def test_disconnecting_lasts_until_she_connects_again(desk: Window, console: Con
     desk.expect_card("Incoming call", "Dana Whitfield")  # what rings meanwhile is told
 
 
-def test_somebody_without_an_account_is_told(hire) -> None:
-    desk = hire("sam").window()
+def test_somebody_without_an_account_is_told(hire, newcomer) -> None:
+    desk = hire(newcomer).window()
     expect(desk.line).to_have_text("No telephone account")

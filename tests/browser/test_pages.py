@@ -87,8 +87,8 @@ def test_the_pages_of_the_pop(alice: Agent, console: Console) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_pages_of_the_admin(hire, scheme: str) -> None:
-    desk = hire("admin", color_scheme=scheme).window("admin/")
+def test_the_pages_of_the_admin(hire, newcomer, scheme: str) -> None:
+    desk = hire(newcomer, color_scheme=scheme).window("admin/")
     for path in ADMIN_PAGES:
         desk.open(path)
         expect(desk.line).to_have_text("No telephone account")
