@@ -396,7 +396,4 @@ async def shut_down() -> None:
 def get_host(pop_path: Callable[[str], str]) -> SessionHost:
     """The host of this process (of the running event loop), made at the first call."""
     loop = asyncio.get_running_loop()
-    host = _hosts.get(loop)
-    if host is None:
-        host = _hosts[loop] = SessionHost(pop_path)
-    return host
+    return _hosts.get(loop) or _hosts.setdefault(loop, SessionHost(pop_path))
