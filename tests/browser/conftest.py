@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from example_project.crm.management.commands.demo_seed import PASSWORD
-from tests.example.demo_site import Demo
+from tests.example.demo_site import PASSWORD, Demo
 from tests.programs import program
 
 FAILED = pytest.StashKey[bool]()

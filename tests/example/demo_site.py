@@ -15,8 +15,9 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 from tests.readme_project import REPOSITORY
 
-__all__ = ["Demo", "Page", "Visitor", "free_port"]
+__all__ = ["PASSWORD", "Demo", "Page", "Visitor", "free_port"]
 
+PASSWORD = "demo"  # of everybody in the demo, as it says when it starts
 START_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -116,7 +117,7 @@ class Visitor:
         return self._open(path, urlencode(hidden | fields).encode())
 
     def login(self, username: str) -> Page:
-        return self.post("accounts/login/", {"username": username, "password": "demo"})
+        return self.post("accounts/login/", {"username": username, "password": PASSWORD})
 
     def _open(self, path: str, data: bytes | None) -> Page:
         try:
