@@ -106,8 +106,9 @@ class Match:
         return self.candidates[0].content_type_id, self.candidates[0].object_id
 
     def to_json(self) -> dict[str, Any]:
-        """``match`` and ``contacts``, as the call object of the socket carries them."""
-        return {"match": self.kind, "contacts": [candidate.to_json() for candidate in self.candidates]}
+        """``match``, ``contacts`` and ``canCreate``, as the call object of the socket carries them."""
+        candidates = [candidate.to_json() for candidate in self.candidates]
+        return {"match": self.kind, "contacts": candidates, "canCreate": self.can_create}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

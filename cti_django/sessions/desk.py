@@ -134,12 +134,14 @@ class Desk:
         facts = {
             "display": display(call.remote.number, self.region) if call.remote.number else call.remote.number_raw,
             "actions": actions(call, self._capabilities()),
-            "match": match.kind if match else ("pending" if dossier else ""),
-            "contacts": [candidate.to_json() for candidate in match.candidates] if match else [],
+            "match": "pending" if dossier else "",
+            "contacts": [],
+            "canCreate": False,
             "pop": dossier.pop if dossier else None,
             "note": dossier.note if dossier else "",
-            "canCreate": bool(match and match.can_create),
         }
+        if match is not None:
+            facts |= match.to_json()
         if call.remote.kind is PartyKind.WITHHELD:
             facts["display"] = ""
         return facts

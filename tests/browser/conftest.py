@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.example.demo_site import PASSWORD, Demo
+from tests.example.demo_site import PASSWORD, Demo, running_demo
 from tests.programs import program
 
 FAILED = pytest.StashKey[bool]()
@@ -22,12 +22,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """``manage.py demo`` on free ports and a database of its own."""
-    running = Demo(tmp_path_factory.mktemp("demo") / "demo.sqlite3")
-    try:
-        running.wait_until_ready()
+    with running_demo(tmp_path_factory.mktemp("demo")) as running:
         yield running
-    finally:
-        running.stop()
 
 
 # Not for the whole session: asyncio's own tests do not run beside Playwright's event loop.

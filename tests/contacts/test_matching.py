@@ -55,6 +55,7 @@ def test_one_record_with_the_number_is_the_one(agent: Any) -> None:
                 "model": "testapp.person",
             }
         ],
+        "canCreate": False,
     }
 
 

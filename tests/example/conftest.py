@@ -2,18 +2,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from .demo_site import Demo, Visitor
+from .demo_site import Demo, Visitor, running_demo
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The running demo, shared by the tests of this folder."""
-    running = Demo(tmp_path_factory.mktemp("demo") / "demo.sqlite3")
-    try:
-        running.wait_until_ready()
+    with running_demo(tmp_path_factory.mktemp("demo")) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture

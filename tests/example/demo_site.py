@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from pathlib import Path
 from threading import Thread, Timer
@@ -15,7 +17,7 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 from tests.readme_project import REPOSITORY
 
-__all__ = ["PASSWORD", "Demo", "Page", "Visitor", "free_port"]
+__all__ = ["PASSWORD", "Demo", "Page", "Visitor", "free_port", "running_demo"]
 
 PASSWORD = "demo"  # of everybody in the demo, as it says when it starts
 START_SECONDS = 60
@@ -127,6 +129,17 @@ class Visitor:
         with answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return Page(answer.url, answer.status, headers, answer.read().decode())
+
+
+@contextmanager
+def running_demo(directory: Path) -> Iterator[Demo]:
+    """The demo, up and ready, with its database in `directory`."""
+    demo = Demo(directory / "demo.sqlite3")
+    try:
+        demo.wait_until_ready()
+        yield demo
+    finally:
+        demo.stop()
 
 
 def free_port() -> int:
