@@ -24,6 +24,7 @@ __all__ = [
     "CallRecord",
     "ConnectorAccount",
     "ContactNumber",
+    "Instruction",
     "PopAction",
     "PopWhen",
     "RememberedChoice",
@@ -109,6 +110,14 @@ class ConnectorAccount(models.Model):
         return Credentials(username=self.username, password=password, api_key=api_key)
 
 
+class Instruction(models.TextChoices):
+    """What somebody asks of the process that runs a session."""
+
+    HAND_OVER = "hand_over", _("hand over to another process")
+    CLOSE = "close", _("close")
+    RELOAD = "reload", _("log in again, the account has changed")
+
+
 class AgentLease(models.Model):
     """Which process runs an agent's session, and until when anybody looks at it: one row, two clocks."""
 
@@ -119,6 +128,9 @@ class AgentLease(models.Model):
     fence = models.BigIntegerField(_("fence"), default=0)
     expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
     wanted_until = models.DateTimeField(_("wanted until"), null=True, blank=True)
+    since = models.DateTimeField(_("since"), null=True, blank=True)
+    link = models.CharField(_("link"), max_length=12, blank=True)
+    instruction = models.CharField(_("instruction"), max_length=12, choices=Instruction, blank=True)
 
     class Meta:
         verbose_name = _("session")

@@ -36,8 +36,8 @@ def test_nobody_else_gets_a_lease_that_stands(alice):
     assert lease.held_by("one") == {alice}
 
 
-def test_the_same_holder_claims_again_under_the_same_fence(alice):
-    assert [lease.claim(alice, "one", 10.0) for _ in range(3)] == [1, 1, 1]
+def test_every_claim_raises_the_fence_the_same_holders_too(alice):
+    assert [lease.claim(alice, "one", 10.0) for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_lease_that_has_run_out_goes_to_the_next_with_a_higher_fence(alice):
@@ -49,9 +49,9 @@ def test_a_lease_that_has_run_out_goes_to_the_next_with_a_higher_fence(alice):
 
 def test_a_released_lease_is_free_at_once_and_only_its_holder_releases_it(alice):
     lease.claim(alice, "one", 10.0)
-    lease.release("two", alice)
+    lease.release("two", [alice])
     assert lease.claim(alice, "two", 10.0) is None
-    lease.release("one", alice)
+    lease.release("one", [alice])
     assert lease.claim(alice, "two", 10.0) == 2
 
 
