@@ -11,27 +11,38 @@
     W004  the in-memory channel layer in production
     W006  a contact source has never been indexed (only with ``check --database``)
     W007  a connector's URL leads to this machine in production
+    W008  the core Redis channel layer with a Redis client that closes quiet consumers
+    W009  SQLite with a channel layer that several hosts can share
+    W010  sessions of several processes, or hosts, that cannot work together (only with ``check --database``)
 
 Numbers are never reused.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, router
+from django.db import DatabaseError, connections, router
+from django.db.models.functions import Now
 
 from .conf import get_settings, problems, project_setting
 from .connectors.base import Credentials
 from .contacts import content_type_id, registered
-from .models import ContactNumber
+from .models import AgentLease, ContactNumber
 from .sessions.registry import build_connector, connector_class
 
-__all__ = ["check_database", "check_settings", "check_surroundings"]
+__all__ = ["check_database", "check_leases", "check_settings", "check_surroundings"]
+
+_QUIET_CONSUMERS_SINCE = 8
+"""The first version of redis-py that gives up a connection on which nothing has come for five seconds.
+
+Source: https://github.com/django/channels_redis/issues/422
+"""
 
 
 @register("cti_django")
@@ -85,7 +96,7 @@ def _leads_here(value: str) -> bool:
 
 @register("cti_django")
 def check_surroundings(**_kwargs: Any) -> list[CheckMessage]:
-    """E004, E005, W001, W002 and W004: the project's other settings that telephony needs."""
+    """E004, E005, W001, W002, W004, W008 and W009: the project's other settings that telephony needs."""
     found: list[CheckMessage] = []
     if not project_setting("SALT_KEY"):
         hint = "Set SALT_KEY to a long random text and keep it: stored passwords cannot be read without it."
@@ -96,14 +107,60 @@ def check_surroundings(**_kwargs: Any) -> list[CheckMessage]:
     if not project_setting("ASGI_APPLICATION"):
         hint = "Set ASGI_APPLICATION, and serve the project with Daphne or uvicorn."
         found.append(Warning("ASGI_APPLICATION is missing: there are no WebSockets.", hint=hint, id="cti_django.W001"))
-    layer = project_setting("CHANNEL_LAYERS", {}).get("default")
+    layer = _layer()
     if not layer:
         hint = 'Set CHANNEL_LAYERS["default"]: channels_redis in production, the in-memory layer for development.'
         found.append(Warning("There is no channel layer: no event reaches a page.", hint=hint, id="cti_django.W002"))
     elif "InMemory" in layer.get("BACKEND", "") and not project_setting("DEBUG"):
         hint = "It works for a single process only; with more, use channels_redis (pip install cti-django[redis])."
         found.append(Warning("CHANNEL_LAYERS is the in-memory layer.", hint=hint, id="cti_django.W004"))
+    found.extend(_redis(layer))
     return found
+
+
+def _layer() -> dict[str, Any]:
+    return (project_setting("CHANNEL_LAYERS") or {}).get("default") or {}
+
+
+def _redis(layer: dict[str, Any]) -> Iterator[CheckMessage]:
+    backend, hosts = layer.get("BACKEND", ""), layer.get("CONFIG", {}).get("hosts") or []
+    if not backend.startswith("channels_redis.") or not isinstance(hosts, list | tuple):
+        return
+    waits = bool(hosts) and all(isinstance(host, dict) and host.get("socket_timeout", 0) is None for host in hosts)
+    if backend == "channels_redis.core.RedisChannelLayer" and _redis_py() >= _QUIET_CONSUMERS_SINCE and not waits:
+        yield Warning(
+            "The core Redis channel layer loses pages on which nothing happens: redis-py 8 gives up after 5 seconds.",
+            hint='Use channels_redis.pubsub.RedisPubSubChannelLayer, or give each of its hosts "socket_timeout": None.',
+            id="cti_django.W008",
+        )
+    if not project_setting("DEBUG") and _is_sqlite() and not all(map(_is_here, hosts)):
+        yield Warning(
+            "The database is SQLite, and the channel layer is on another machine: several hosts cannot share SQLite.",
+            hint="Use PostgreSQL if more than one host serves the site. If one does, silence this check.",
+            id="cti_django.W009",
+        )
+
+
+def _redis_py() -> int:
+    with suppress(PackageNotFoundError, ValueError):
+        return int(version("redis").partition(".")[0])
+    return 0
+
+
+def _is_here(host: Any) -> bool:
+    """Whether an entry of the layer's hosts is on this machine: an address, a (host, port), or a dict of either."""
+    if isinstance(host, dict):
+        if "sentinels" in host:
+            return all(map(_is_here, host["sentinels"]))
+        host = host.get("address") or host.get("path") or (host.get("host", "localhost"), 0)
+    if isinstance(host, list | tuple) and host:
+        name = str(host[0])
+        host = f"redis://[{name}]" if ":" in name else f"redis://{name}"
+    return isinstance(host, str) and (host.startswith(("unix:", "/")) or _leads_here(host))
+
+
+def _is_sqlite() -> bool:
+    return connections[router.db_for_write(AgentLease)].vendor == "sqlite"
 
 
 @register(Tags.database)
@@ -120,4 +177,27 @@ def check_database(databases: Sequence[str] | None = None, **_kwargs: Any) -> li
                 hint = f"Run: manage.py cti_reindex {source.model._meta.label}"
                 text = f"The numbers of {source.model._meta.label} are not indexed: its records match no caller."
                 found.append(Warning(text, hint=hint, id="cti_django.W006"))
+    return found
+
+
+@register(Tags.database)
+def check_leases(databases: Sequence[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
+    """W010: the sessions that run now are run by processes that hear nothing of one another."""
+    alias = router.db_for_write(AgentLease)
+    if alias not in (databases or ()):
+        return []
+    holders: set[str] = set()
+    with suppress(DatabaseError):
+        live = AgentLease.objects.using(alias).filter(expires_at__gt=Now()).exclude(holder="")
+        holders = set(live.values_list("holder", flat=True).distinct())
+    hosts = {holder.rsplit(":", 2)[0] for holder in holders}  # a holder is "<host name>:<process id>:<token>"
+    found: list[CheckMessage] = []
+    if "InMemory" in _layer().get("BACKEND", "") and len(holders) > 1:
+        hint = "Use channels_redis (docs/deployment.md): pages at one process hear nothing of the sessions of another."
+        text = f"Sessions run in {len(holders)} processes, but CHANNEL_LAYERS is the in-memory layer."
+        found.append(Warning(text, hint=hint, id="cti_django.W010"))
+    if _is_sqlite() and len(hosts) > 1:
+        hint = "Use PostgreSQL (docs/deployment.md): a file that several hosts write to does not survive it."
+        text = f"Sessions run on {len(hosts)} hosts, but the database is SQLite."
+        found.append(Warning(text, hint=hint, id="cti_django.W010"))
     return found

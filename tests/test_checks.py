@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.test import override_settings
 
 from cti_django import checks, contacts
 from cti_django.connectors.base import Connector
+from cti_django.models import AgentLease
+from cti_django.sessions import lease
 from tests.testapp.models import Person
 
 
@@ -133,3 +136,116 @@ class Taking(Picky):
 
     def __init__(self, credentials: Any, options: Any, **kwargs: Any) -> None:
         Connector.__init__(self, credentials, options, **kwargs)
+
+
+CORE, PUB_SUB = "channels_redis.core.RedisChannelLayer", "channels_redis.pubsub.RedisPubSubChannelLayer"
+HERE = "redis://127.0.0.1:6379/1"
+
+
+def _layer(backend: str, *hosts: Any) -> override_settings:
+    config = {"hosts": list(hosts)} if hosts else {}
+    return override_settings(CHANNEL_LAYERS={"default": {"BACKEND": backend, "CONFIG": config}})
+
+
+@pytest.mark.parametrize("hosts", [(), (HERE,), (("127.0.0.1", 6379),), ({"address": HERE},)])
+def test_w008_warns_of_the_core_layer_that_closes_quiet_consumers(hosts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "version", lambda package: "8.1.0")
+    with override_settings(DEBUG=True):
+        with _layer(CORE, *hosts):
+            assert _ids(checks.check_surroundings()) == ["W008"]
+        with _layer(PUB_SUB, *hosts):
+            assert checks.check_surroundings() == []
+        monkeypatch.setattr(checks, "version", lambda package: "7.4.0")
+        with _layer(CORE, *hosts):
+            assert checks.check_surroundings() == []
+
+
+def test_a_core_layer_whose_every_host_waits_for_ever_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "version", lambda package: "8.1.0")
+    patient = {"address": HERE, "socket_timeout": None}
+    with override_settings(DEBUG=True):
+        with _layer(CORE, patient):
+            assert checks.check_surroundings() == []
+        with _layer(CORE, patient, {"address": HERE, "socket_timeout": 5}):
+            assert _ids(checks.check_surroundings()) == ["W008"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "redis://cache.example:6379/0",
+        "rediss://10.0.0.7",
+        ("cache.example", 6379),
+        ("fd00::7", 6379),
+        {"address": "redis://cache.example"},
+        {"host": "cache.example"},
+        {"sentinels": [("127.0.0.1", 26379), ("10.0.0.8", 26379)], "master_name": "main"},
+    ],
+)
+def test_w009_warns_of_sqlite_beside_a_layer_on_another_machine(host: Any) -> None:
+    with override_settings(DEBUG=False), _layer(PUB_SUB, host):
+        assert _ids(checks.check_surroundings()) == ["W009"]
+    with override_settings(DEBUG=True), _layer(PUB_SUB, host):
+        assert checks.check_surroundings() == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        HERE,
+        "redis://[::1]:6379",
+        "unix:///run/redis.sock",
+        ("127.0.0.1", 6379),
+        ("::1", 6379),
+        ("localhost", 6379),
+        {"address": HERE},
+        {"path": "/run/redis.sock"},
+        {"port": 6380},
+        {"sentinels": [("127.0.0.1", 26379)], "master_name": "main"},
+    ],
+)
+def test_sqlite_and_a_layer_on_the_same_machine_go_together(host: Any) -> None:
+    with override_settings(DEBUG=False), _layer(PUB_SUB, host):
+        assert checks.check_surroundings() == []
+
+
+def test_a_layer_that_is_not_configured_as_its_package_wants_breaks_no_check() -> None:
+    for config in ({"hosts": "redis://cache.example"}, {"hosts": [None, 7, []]}, {}):
+        with override_settings(CHANNEL_LAYERS={"default": {"BACKEND": PUB_SUB, "CONFIG": config}}):
+            checks.check_surroundings()
+
+
+def _live(*holders: str) -> None:
+    for number, holder in enumerate(holders):
+        lease.claim(get_user_model().objects.create_user(f"agent{number}").pk, holder, 10.0)
+
+
+@pytest.mark.django_db
+def test_w010_warns_of_sessions_in_several_processes_with_the_in_memory_layer() -> None:
+    _live("web1:11:aa", "web1:11:aa", "web1:12:bb")
+    found = checks.check_leases(databases=["default"])
+    assert _ids(found) == ["W010"]
+    assert "2 processes" in found[0].msg
+    assert checks.check_leases(databases=None) == []
+    with _layer(PUB_SUB, HERE):
+        assert checks.check_leases(databases=["default"]) == []
+
+
+@pytest.mark.django_db
+def test_w010_warns_of_sessions_on_several_hosts_with_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    _live("web1:11:aa", "web2:11:aa")
+    with _layer(PUB_SUB, HERE):
+        monkeypatch.setattr(checks, "_is_sqlite", lambda: True)
+        found = checks.check_leases(databases=["default"])
+        assert _ids(found) == ["W010"]
+        assert "2 hosts" in found[0].msg
+        monkeypatch.setattr(checks, "_is_sqlite", lambda: False)
+        assert checks.check_leases(databases=["default"]) == []
+
+
+@pytest.mark.django_db
+def test_sessions_that_no_longer_run_are_nobodys_business() -> None:
+    _live("web1:11:aa", "web2:12:bb")
+    AgentLease.objects.filter(holder="web1:11:aa").update(expires_at=None)
+    lease.release("web2:12:bb")
+    assert checks.check_leases(databases=["default"]) == []
