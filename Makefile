@@ -43,17 +43,18 @@ $(VENV)/.test: setup.cfg pyproject.toml | $(BIN)/python
 demo: $(VENV)/.demo
 	@exec $(BIN)/python manage.py demo
 
-# Chromium for the browser tests, Node for the tests of the browser code, Redis for the tests of many processes.
-# Installed where that is allowed (root on Debian). Else their tests are skipped, and a CI run fails.
+# Chromium for the browser tests, Node for the tests of the browser code, Redis and PostgreSQL for the tests of many
+# processes. Installed where that is allowed (root on Debian). Else their tests are skipped, and a CI run fails.
 system:
-	@missing=; \
-	for pair in chromium:chromium node:nodejs redis-server:redis-server; do \
-	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	@has() { command -v "$$1" >/dev/null || ls /usr/lib/postgresql/*/bin/"$$1" >/dev/null 2>&1; }; \
+	missing=; \
+	for pair in chromium:chromium node:nodejs redis-server:redis-server pg_ctl:postgresql; do \
+	  has "$${pair%%:*}" || missing="$$missing $${pair##*:}"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing$$missing ..."; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi; \
 	missing=; \
-	for name in chromium node redis-server; do command -v "$$name" >/dev/null || missing="$$missing $$name"; done; \
+	for name in chromium node redis-server pg_ctl; do has "$$name" || missing="$$missing $$name"; done; \
 	[ -z "$$missing" ] || { echo "Missing on this machine:$$missing. The tests that need them are skipped." >&2; \
 	  [ "$$CI" != true ] || { echo 'With CI=true that is a failure.' >&2; exit 1; }; }
 

@@ -11,6 +11,8 @@ from cti_django import calllog, contacts
 from cti_django.contacts import sources
 from cti_django.threads import DatabaseThreads
 
+pytest_plugins = ["tests.servers"]
+
 
 def _commits(request: pytest.FixtureRequest) -> bool:
     """Whether what this test writes is seen by other connections."""

@@ -1,9 +1,6 @@
 """The channel layer as the bus: group names, and the whole way over a real Redis."""
 
-import asyncio
 import re
-import socket
-import subprocess
 from uuid import UUID
 
 import pytest
@@ -17,9 +14,6 @@ from tests.faces.test_consumers import (  # noqa: F401  (a fixture)
     fake_telephone_system,
     ready,
 )
-from tests.programs import program
-
-START_SECONDS = 10.0
 
 
 @pytest.mark.parametrize(
@@ -34,44 +28,20 @@ def test_two_agents_never_share_a_group():
     assert len({bus.agent_group(agent_id) for agent_id in ids}) == len(ids)
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-async def _accepts(port):
-    async with asyncio.timeout(START_SECONDS):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionRefusedError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return
-
-
 @pytest.fixture
-async def redis_layer(settings, fake_telephone_system):  # noqa: F811
-    port = _free_port()
-    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: ASYNC220  nothing waits for it to start
-    try:
-        await _accepts(port)
-        settings.CHANNEL_LAYERS = {
-            "default": {
-                "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-                "CONFIG": {"hosts": [f"redis://127.0.0.1:{port}"]},
-            }
+async def redis_layer(redis_server, settings, fake_telephone_system):  # noqa: F811
+    settings.CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"hosts": [redis_server.url]},
         }
-        channel_layers.backends.clear()
+    }
+    channel_layers.backends.clear()
+    try:
         yield get_channel_layer()
         await get_channel_layer().flush()
     finally:
         channel_layers.backends.clear()
-        server.terminate()
-        server.wait(START_SECONDS)
 
 
 @pytest.mark.django_db(transaction=True)
