@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 from ..calls.board import CallBoard
 from ..calls.commands import Answer, Command, Dial, Logout, Transfer, TwoFactorCode, refusal
@@ -24,12 +24,13 @@ from ..calls.states import CallState, EndReason
 from ..connectors.base import Connector
 from ..exceptions import CommandRefused, ConnectionLost, CTIError, LoginRefused
 
-__all__ = ["AgentSession", "Backoff", "CommandAnswer", "LinkState", "SessionState"]
+__all__ = ["AgentSession", "Backoff", "CommandAnswer", "LinkState", "SessionState", "call_id_for"]
 
 logger = logging.getLogger(__name__)
 
 REMEMBERED_COMMANDS = 200
 STEADY_SECONDS = 30.0  # a line that held this long is tried again at once when it is lost
+CALL_IDS = UUID("6f0c1b1e-5d0a-4c39-9d0b-5a2f6d1c7e84")
 GIVE_UP_AFTER = (35.0, 185.0)  # seconds after a dial at which the board is asked whether it still waits
 
 
@@ -82,6 +83,19 @@ class CommandAnswer:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+def call_id_for(owner: str, seed: str) -> str:
+    """The call_id of `owner`'s call that `seed` names, the same in every process; a fresh one if `seed` is "".
+
+    Args:
+        owner: whose call it is: the same text wherever her session runs, another one for everybody else.
+        seed: what ``CallBoard`` asks its `new_id` with.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    return uuid5(CALL_IDS, f"{owner}\n{seed}").hex if seed else uuid4().hex
+
+
 @dataclass(slots=True)
 class Backoff:
     """Waiting times between attempts: doubling from `first_seconds` to `ceiling_seconds`, jittered by half."""
@@ -110,7 +124,8 @@ class AgentSession:
             stops nothing.
         number: the agent's own extension, for show.
         command_seconds: how long a command may take before the agent is told that it did not come through.
-        new_id, now: give call ids and the time (aware UTC).
+        new_id: gives the call_id for a text that names a call; see ``CallBoard`` and ``call_id_for``.
+        now: gives the time (aware UTC).
     """
 
     def __init__(
@@ -121,7 +136,7 @@ class AgentSession:
         number: str = "",
         command_seconds: float = 10.0,
         backoff: Backoff | None = None,
-        new_id: Callable[[], str] = lambda: uuid4().hex,
+        new_id: Callable[[str], str] = lambda _: uuid4().hex,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.connector = connector

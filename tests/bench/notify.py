@@ -53,7 +53,8 @@ async def _measure() -> None:
     subscriber = Subscriber("sip.example", "10031", "secret")
     said: list[Any] = []
     watch = Watch("10031", [], NumberPlan(region="GB"), Complaints(said.append), said.append, said.append)
-    board = CallBoard(new_id=iter(map(str, itertools.count())).__next__)
+    ids = itertools.count()
+    board = CallBoard(new_id=lambda _: str(next(ids)))
     # Without a line the watch does not subscribe by itself: the subscriber is asked here.
     watch.begin(_NoLine(subscriber))  # type: ignore[arg-type]
     request = parse_message(subscriber.data_to_send()[0])

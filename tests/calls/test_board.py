@@ -1,13 +1,15 @@
 """The board folds notifications into events: one id per call, forward only, HANGUP final."""
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti_django.calls.board import KEEP_ENDED, LATE, MAX_CALLS, PATIENCE, STALE, CallBoard
+from cti_django.calls.board import KEEP_ENDED, MAX_CALLS, PATIENCE, CallBoard
+from cti_django.calls.entry import LATE, STALE
 from cti_django.calls.events import CallEvent, EventName, SessionEvent
 from cti_django.calls.notifications import (
     DialNotification,
@@ -28,7 +30,7 @@ RINGING, CONNECTED, ON_HOLD, HANGUP = CallState.RINGING, CallState.CONNECTED, Ca
 
 def new_board() -> CallBoard:
     counter = itertools.count(1)
-    return CallBoard(new_id=lambda: f"call-{next(counter)}")
+    return CallBoard(new_id=lambda _: f"call-{next(counter)}")
 
 
 def leg(state, leg_id="731-1", *, call="731", direction=Direction.INBOUND, remote=DANA, **more) -> LegNotification:
@@ -276,10 +278,106 @@ def test_an_id_that_is_used_again_begins_the_click_to_call_that_waits_for_it():
 def test_restored_calls_go_on_under_their_id_or_end_with_the_next_full_state():
     old = new_board()
     fold_all(old, [leg(CONNECTED), leg(RINGING, "9-1", call="9")])
-    board = CallBoard(new_id=lambda: "fresh")
+    board = CallBoard(new_id=lambda _: "fresh")
     board.restore(old.calls())
     events = fold_all(board, [Snapshot(legs=(leg(ON_HOLD),))])
     assert [(e.name.value, e.call.call_id) for e in events] == [("ON_HOLD", "call-1"), ("HANGUP", "call-2")]
+
+
+def named_board() -> CallBoard:
+    """A board that gives each call its name as its id; a call without a name gets another id each time."""
+    counter = itertools.count(1)
+    return CallBoard(new_id=lambda name: name or f"random-{next(counter)}")
+
+
+BEGAN = NOW - timedelta(seconds=7)
+STORY = [
+    dial(DialStage.STARTED),
+    dial(DialStage.ACCEPTED),
+    leg(RINGING, "731-1", direction=Direction.OUTBOUND, started_at=BEGAN),
+    leg(RINGING, "9-1", call="9", started_at=BEGAN),
+    leg(CONNECTED, "8-1", call="8", started_at=BEGAN, node="user:10032"),
+    leg(CONNECTED, "9-2", call="9", started_at=BEGAN),
+    leg(HANGUP, "9-1", call="9", started_at=BEGAN),
+]
+
+
+def test_two_boards_that_hear_the_same_give_the_same_ids_and_no_two_calls_share_one():
+    one, other = named_board(), named_board()
+    fold_all(one, STORY)
+    fold_all(other, STORY)
+    ids = [call.call_id for call in one.calls()]
+    assert ids == [call.call_id for call in other.calls()]
+    assert len(set(ids)) == len(ids) == 3
+
+
+def test_a_board_that_knows_nothing_gives_a_live_call_its_former_id_whatever_its_state_and_leg():
+    former, later = named_board(), named_board()
+    fold_all(former, [leg(RINGING, "9-1", call="9", started_at=BEGAN)])
+    later.fold(Snapshot(legs=(leg(ON_HOLD, "9-2", call="9", started_at=BEGAN),)), NOW + timedelta(minutes=5))
+    assert former.calls()[0].call_id == later.calls()[0].call_id
+
+
+def test_a_call_whose_start_nobody_tells_gets_a_fresh_id():
+    board = named_board()
+    fold_all(board, [leg(RINGING, "9-1", call="9"), leg(RINGING, "8-1", call="8")])
+    assert [call.call_id for call in board.calls()] == ["random-1", "random-2"]
+
+
+def test_the_call_of_a_second_start_under_one_provider_id_has_another_id():
+    board = named_board()
+    life = [same_id(state, started_at=NOW) for state in (RINGING, HANGUP)]
+    later = [same_id(state, started_at=NOW + timedelta(seconds=5)) for state in (RINGING, HANGUP)]
+    assert len({event.call.call_id for event in fold_all(board, life + later)}) == 2
+
+
+@pytest.mark.parametrize("pause", [LATE * 2, KEEP_ENDED * 3])
+def test_calls_that_ring_again_under_one_name_have_ids_of_their_own_however_long_after(pause):
+    board, other = named_board(), named_board()
+    seen = []
+    for lap in range(4):
+        now = NOW + lap * pause
+        news = [leg(RINGING, f"731-{lap}", started_at=BEGAN), leg(HANGUP, f"731-{lap}", started_at=BEGAN)]
+        events = fold_all(board, news, now)
+        assert names(events) == ["RINGING", "HANGUP"]
+        assert fold_all(other, news, now) == events
+        seen.append(events[0].call.call_id)
+    assert len(set(seen)) == 4
+
+
+def test_calls_that_were_over_before_a_takeover_stay_over_and_lend_their_id_to_nobody():
+    old = named_board()
+    (_, over) = fold_all(old, [leg(RINGING, started_at=BEGAN), leg(HANGUP, started_at=BEGAN)])
+    (live,) = fold_all(old, [leg(CONNECTED, "9-1", call="9", started_at=BEGAN)])
+    board = named_board()
+    board.restore([live.call, over.call])
+    assert board.calls() == [live.call]
+    assert board.get(over.call.call_id) == over.call
+    late = [leg(HANGUP, started_at=BEGAN), leg(CONNECTED, started_at=BEGAN)]
+    assert fold_all(board, [*late, Snapshot(legs=(*late, leg(CONNECTED, "9-1", call="9", started_at=BEGAN)))]) == []
+    (again,) = board.fold(leg(RINGING, "731-2", started_at=BEGAN), NOW + LATE * 2)
+    assert again.call.call_id not in (over.call.call_id, live.call.call_id)
+    board.fold(SessionNotification(name="INFO"), NOW + KEEP_ENDED * 2)
+    assert board.get(over.call.call_id) is None
+
+
+def test_a_provider_id_that_is_in_use_again_is_the_live_calls_after_a_takeover():
+    old = named_board()
+    (_, over) = fold_all(old, [leg(RINGING, started_at=BEGAN), leg(HANGUP, started_at=BEGAN)])
+    (live,) = old.fold(leg(RINGING, "731-2", started_at=BEGAN), NOW + LATE * 2)
+    board = named_board()
+    board.restore([live.call, over.call])
+    (connected,) = board.fold(leg(CONNECTED, "731-2", started_at=BEGAN), NOW + LATE * 2)
+    assert (connected.name, connected.call.call_id) == (EventName.CONNECTED, live.call.call_id)
+
+
+def test_a_cancelled_click_to_call_is_restored_as_over():
+    old = named_board()
+    (_, over) = fold_all(old, [dial(DialStage.STARTED), dial(DialStage.FAILED, cause="declined")])
+    board = named_board()
+    board.restore([replace(over.call, command_id="")])
+    assert board.calls() == []
+    assert board.get(over.call.call_id).state is CallState.CANCEL
 
 
 def test_ended_calls_are_forgotten_after_a_while():

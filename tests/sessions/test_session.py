@@ -12,7 +12,7 @@ from cti_django.calls.numbers import dialable
 from cti_django.calls.states import CallState, EndReason
 from cti_django.connectors.base import Credentials
 from cti_django.exceptions import CommandRefused, ConnectionLost, LoginRefused
-from cti_django.sessions.session import AgentSession, Backoff, LinkState, SessionState
+from cti_django.sessions.session import AgentSession, Backoff, LinkState, SessionState, call_id_for
 from cti_django.testing import FakeConnector
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -269,3 +269,10 @@ def test_backoff_doubles_to_its_ceiling_and_is_jittered():
     waits = [backoff.next_seconds() for _ in range(10)]
     assert all(0.5 * min(8, 2**n) <= wait <= min(8, 2**n) for n, wait in enumerate(waits))
     assert len(set(waits)) > 1
+
+
+def test_a_named_call_has_the_same_id_everywhere_but_one_of_its_own_for_each_agent():
+    assert call_id_for("7", "a call") == call_id_for("7", "a call")
+    assert len({call_id_for("7", "a call"), call_id_for("8", "a call"), call_id_for("7", "another")}) == 3
+    assert call_id_for("7", "") != call_id_for("7", "")
+    assert all(len(call_id_for("7", seed)) == 32 for seed in ("", "a call"))

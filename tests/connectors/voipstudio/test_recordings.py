@@ -32,7 +32,7 @@ class Replay:
             VoIPstudioConnector(ALICE, options, number_plan=PLAN),
             self.tell,
             backoff=Backoff(first_seconds=0.01),
-            new_id=lambda: f"call-{next(call_ids)}",
+            new_id=lambda _: f"call-{next(call_ids)}",
         )
         self.running: asyncio.Task | None = None
 
