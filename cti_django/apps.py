@@ -16,7 +16,8 @@ class CTIDjangoConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  registers the checks; may not be imported before the models
-        from .sessions.access import connect_signals
+        from .sessions import access, account_watch
 
-        connect_signals()
+        access.connect_signals()
+        account_watch.connect_signals()
         autodiscover_modules("cti")
