@@ -1,0 +1,117 @@
+"""The telephone system under measurement: the sandbox in processes of its own, which can be killed and started again."""
+
+import asyncio
+import multiprocessing
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import psutil
+
+from .world import lines
+
+__all__ = ["Address", "Exchange", "certificate"]
+
+LISTEN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where one process of the telephone system is."""
+
+    api_url: str
+    sip_url: str
+    port: int
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A telephone system with so many agents.
+
+    Args:
+        agents: extensions 10031 and up; agent n is served by process n % shards.
+        shards: how many processes, each on a port of its own: one is as busy as its clients when thousands log in.
+        tls: paths of certificate and key; None: no TLS.
+    """
+
+    agents: int
+    shards: int = 1
+    tls: tuple[Path, Path] | None = None
+    addresses: list[Address] = field(default_factory=list)
+    _processes: list[Any] = field(default_factory=list)
+    _pipes: list[Any] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Listen; on the same ports as before, if it was killed."""
+        context = multiprocessing.get_context("spawn")
+        ports = [address.port for address in self.addresses] or [0] * self.shards
+        for shard, port in enumerate(ports):
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_serve, args=(theirs, self.agents, shard, self.shards, port, self.tls), daemon=True
+            )
+            process.start()
+            theirs.close()  # so that its end is heard as one
+            self._processes.append(process)
+            self._pipes.append(ours)
+        self.addresses = [self._heard(pipe) for pipe in self._pipes]
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        for process in self._processes:
+            process.kill()
+            process.join(20)
+        for pipe in self._pipes:
+            pipe.close()
+        self._processes.clear()
+        self._pipes.clear()
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all its processes up to now."""
+        times = [psutil.Process(process.pid).cpu_times() for process in self._processes]
+        return float(sum(time.user + time.system for time in times))
+
+    def address_of(self, index: int) -> Address:
+        """Where agent number `index` logs in."""
+        return self.addresses[index % self.shards]
+
+    @staticmethod
+    def _heard(pipe: Any) -> Address:
+        if not pipe.poll(LISTEN_SECONDS):
+            raise TimeoutError("the sandbox does not listen")
+        return Address(*pipe.recv())
+
+    def __enter__(self) -> "Exchange":
+        self.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.kill()
+
+
+def _serve(pipe: Any, agents: int, shard: int, shards: int, port: int, tls: tuple[Path, Path] | None) -> None:
+    async def serve() -> None:
+        from cti_django.sandbox.server import run_sandbox
+
+        options = {"tls_cert": str(tls[0]), "tls_key": str(tls[1])} if tls else {}
+        async with run_sandbox(users=lines(agents)[shard::shards], port=port, **options) as sandbox:
+            pipe.send((sandbox.api_url, sandbox.sip_url, sandbox.port))
+            await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+def certificate(directory: Path) -> tuple[Path, Path] | None:
+    """A self-signed certificate for 127.0.0.1 and its key, made with the openssl program; None without it."""
+    program = which("openssl")
+    if program is None:
+        return None
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    command = [
+        program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=sandbox", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return cert, key
