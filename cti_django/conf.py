@@ -36,6 +36,8 @@ class Settings:
         recent_seconds: how far back the list of recent calls goes.
         outbox_size: calls that wait for the database at most; beyond that the oldest are lost to the call log.
         socket_path: the path of the WebSocket.
+        metrics_token: what whoever reads the metrics must present; "" for nobody.
+        log_personal_data: whether log lines show whole numbers and the texts of exceptions.
     """
 
     connector: str = "voipstudio"
@@ -52,6 +54,8 @@ class Settings:
     recent_seconds: float = 3600.0
     outbox_size: int = 10_000
     socket_path: str = "/ws/cti/"
+    metrics_token: str = field(default="", repr=False)
+    log_personal_data: bool = False
 
 
 _BUILT_IN = {"voipstudio": _VOIPSTUDIO}
@@ -84,6 +88,15 @@ def _path(value: Any) -> str | None:
     return None if isinstance(value, str) and value.startswith("/") else 'must be a path that begins with "/"'
 
 
+def _token(value: Any) -> str | None:
+    good = isinstance(value, str) and (not value or (len(value) >= 16 and value.isascii() and value.isprintable()))
+    return None if good else "must be at least 16 printable ASCII characters, or empty"
+
+
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "must be True or False"
+
+
 def _texts(value: Any) -> str | None:
     good = isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair)
     return None if good else "must be a dict of texts, {name: dotted path}"
@@ -111,7 +124,11 @@ _RULES: dict[str, Callable[[Any], str | None]] = {
     "recent_seconds": _seconds,
     "outbox_size": _count,
     "socket_path": _path,
+    "metrics_token": _token,
+    "log_personal_data": _flag,
 }
+
+_SECRET = ("CONNECTOR_OPTIONS", "METRICS_TOKEN")  # options may hold secrets, too
 
 _KEYS = {each.name.upper(): each.name for each in fields(Settings)}
 _NOTHING: dict[str, Any] = {}
@@ -131,7 +148,7 @@ def problems() -> list[str]:
             near = get_close_matches(str(key).upper(), _KEYS, n=1)
             found.append(f"CTI_DJANGO has no key {key!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
         elif complaint := _RULES[name](value):
-            shown = "" if key == "CONNECTOR_OPTIONS" else f", not {value!r}"  # options may hold secrets
+            shown = "" if key in _SECRET else f", not {value!r}"
             found.append(f"CTI_DJANGO[{key!r}] {complaint}{shown}.")
     if not found:
         connectors = {**_BUILT_IN, **raw.get("CONNECTORS", {})}

@@ -63,6 +63,10 @@ def test_connectors_of_the_project_stand_beside_the_built_in_ones() -> None:
         ({"POP_ACTION": "jump"}, ["'POP_ACTION'", "'open', 'card', 'none'"]),
         ({"POP_WHEN": ["ring"]}, ["'POP_WHEN'"]),
         ({"SOCKET_PATH": "ws/"}, ["'SOCKET_PATH'"]),
+        ({"METRICS_TOKEN": "short"}, ["'METRICS_TOKEN'", "16"]),
+        ({"METRICS_TOKEN": None}, ["'METRICS_TOKEN'"]),
+        ({"METRICS_TOKEN": "sixteen letters\n"}, ["'METRICS_TOKEN'"]),
+        ({"LOG_PERSONAL_DATA": "no"}, ["'LOG_PERSONAL_DATA'"]),
         ({"CONNECTOR": None}, ["'CONNECTOR'"]),
         ({"CONNECTOR": "voipstduio"}, ["'CONNECTOR'", "'voipstudio'"]),
         ({"CONNECTORS": ["voipstudio"]}, ["'CONNECTORS'"]),
@@ -88,6 +92,14 @@ def test_every_mistake_is_told_not_only_the_first() -> None:
 def test_a_mistake_in_a_value_that_may_be_secret_is_told_without_it() -> None:
     with override_settings(CTI_DJANGO={"CONNECTOR_OPTIONS": {"voipstudio": "hunter2"}}):
         assert "hunter2" not in " ".join(problems())
+    with override_settings(CTI_DJANGO={"METRICS_TOKEN": "hunter2"}):
+        assert "hunter2" not in " ".join(problems())
+
+
+def test_the_token_is_never_shown() -> None:
+    with override_settings(CTI_DJANGO={"METRICS_TOKEN": "a-long-enough-secret"}):
+        assert get_settings().metrics_token == "a-long-enough-secret"
+        assert "a-long-enough-secret" not in repr(get_settings())
 
 
 def test_every_setting_is_checked_and_documented() -> None:

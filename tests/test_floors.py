@@ -14,7 +14,7 @@ PACKAGE = ROOT / "cti_django"
 F0_CALLS = {"exceptions", "calls"}
 F0_WIRE = {"exceptions", "wire"}
 F1 = F0_CALLS | F0_WIRE | {"connectors"}
-F2 = {"conf", "models", "migrations", "contacts", "outbox", "calllog", "signals", "threads"}
+F2 = {"conf", "models", "migrations", "contacts", "outbox", "calllog", "signals", "threads", "metrics", "logs"}
 F3 = {"sessions"}
 F4 = {
     "admin",
@@ -22,6 +22,7 @@ F4 = {
     "apps",
     "checks",
     "consumers",
+    "health",
     "management",
     "routing",
     "templatetags",
@@ -41,6 +42,7 @@ FLOORS: dict[str, tuple[set[str], set[str]]] = {
     "testing": (F1 | {"testing"}, set()),
     "sandbox": (F0_WIRE | {"sandbox"}, {"aiohttp", "yarl"}),
     **dict.fromkeys(F2, (F1 | F2, DJANGO)),
+    "metrics": (F1 | F2, {"prometheus_client"}),
     "sessions": (F1 | F2 | F3, DJANGO | {"asgiref", "channels"}),
     **{part: (F1 | F2 | F3, DJANGO | {"asgiref", "channels"}) for part in F4},
 }
@@ -48,6 +50,7 @@ FLOORS: dict[str, tuple[set[str], set[str]]] = {
 FACES_THAT_MAY = {
     ("admin", "admin_mixins"),
     ("urls", "views"),
+    ("urls", "health"),
     ("routing", "consumers"),
     ("apps", "checks"),
 }
