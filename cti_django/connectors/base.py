@@ -1,4 +1,4 @@
-"""What every connector is: two facts and four verbs.
+"""What every connector is: two facts, four verbs, and two more for systems that can do more.
 
 A connector speaks to one telephone system for one agent. It reconnects nothing, stores nothing, and knows no agent,
 no database and no Django: the session above it does all that.
@@ -104,6 +104,12 @@ class Connector(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let go of the line without logging the agent out of anything else. Never raises; may be called twice."""
+
+    async def refresh(self) -> None:  # noqa: B027 - a system may have nothing to ask
+        """Have the system say a Snapshot of the agent's own calls anew, soon. Never says anything itself.
+
+        Where a system cannot be asked, or the line is not there, nothing happens.
+        """
 
     async def directory(self) -> list[dict[str, str]]:
         """The colleagues, for transfers: [{"number": "10032", "name": "Bob Agent", "node": "user:10032"}].

@@ -8,9 +8,8 @@ import asyncio
 import contextlib
 import logging
 import math
-import random
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,9 +19,12 @@ from uuid import UUID, uuid4, uuid5
 from ..calls.board import CallBoard
 from ..calls.commands import Answer, Command, Dial, Logout, Transfer, TwoFactorCode, refusal
 from ..calls.events import Call, Event, EventName, SessionEvent
+from ..calls.notifications import Notification, Snapshot
 from ..calls.states import CallState, EndReason
 from ..connectors.base import Connector
 from ..exceptions import CommandRefused, ConnectionLost, CTIError, LoginRefused
+from .backoff import Backoff
+from .reaper import BELIEVED_SECONDS, REAP_SECONDS, Reaper
 
 __all__ = ["AgentSession", "Backoff", "CommandAnswer", "LinkState", "SessionState", "call_id_for"]
 
@@ -96,25 +98,6 @@ def call_id_for(owner: str, seed: str) -> str:
     return uuid5(CALL_IDS, f"{owner}\n{seed}").hex if seed else uuid4().hex
 
 
-@dataclass(slots=True)
-class Backoff:
-    """Waiting times between attempts: doubling from `first_seconds` to `ceiling_seconds`, jittered by half."""
-
-    first_seconds: float = 1.0
-    ceiling_seconds: float = 60.0
-    attempts: int = 0
-
-    def next_seconds(self) -> float:
-        """How long to wait before the next attempt."""
-        full = min(self.ceiling_seconds, self.first_seconds * 2.0 ** min(self.attempts, 16))
-        self.attempts += 1
-        return full * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load, not a secret
-
-    def reset(self) -> None:
-        """The line held: begin anew."""
-        self.attempts = 0
-
-
 class AgentSession:
     """One connector, one board, and the loop between them.
 
@@ -124,6 +107,7 @@ class AgentSession:
             stops nothing.
         number: the agent's own extension, for show.
         command_seconds: how long a command may take before the agent is told that it did not come through.
+        believed_seconds: how long a call is believed to go on without a proof of life; see ``Reaper``.
         new_id: gives the call_id for a text that names a call; see ``CallBoard`` and ``call_id_for``.
         now: gives the time (aware UTC).
     """
@@ -136,6 +120,7 @@ class AgentSession:
         number: str = "",
         command_seconds: float = 10.0,
         backoff: Backoff | None = None,
+        believed_seconds: float = BELIEVED_SECONDS,
         new_id: Callable[[str], str] = lambda _: uuid4().hex,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -146,6 +131,8 @@ class AgentSession:
         self._command_seconds = command_seconds
         self._backoff = backoff or Backoff()
         self._now = now
+        self._reaper = Reaper(believed_seconds)
+        self._reaping: asyncio.TimerHandle | None = None
         self._answers: OrderedDict[str, asyncio.Future[CommandAnswer]] = OrderedDict()
         self._timers: list[asyncio.TimerHandle] = []
         self._chores: set[asyncio.Task[None]] = set()
@@ -156,6 +143,7 @@ class AgentSession:
 
     async def run(self) -> None:
         """Live until logged out, refused or cancelled; reconnect whenever the line is lost."""
+        self._plan_reaping()
         try:
             while (lost := await self._live_on_one_line()) is not None:
                 await self._wait_to_retry(lost)
@@ -170,8 +158,7 @@ class AgentSession:
         try:
             await self.connector.open()
             async for notification in self.connector.notifications():
-                for event in self.board.fold(notification, self._now()):
-                    await self._pass_on(event)
+                await self._hear(notification)
         except ConnectionLost as lost:
             return lost
         except LoginRefused as refused:
@@ -184,6 +171,13 @@ class AgentSession:
         if not self.is_over:
             await self._become(LinkState.LOGGED_OUT)
         return None
+
+    async def _hear(self, notification: Notification) -> None:
+        now = self._now()
+        for event in self.board.fold(notification, now):
+            await self._pass_on(event)
+        if isinstance(notification, Snapshot) and not notification.node:
+            self._reaper.note_snapshot(now)
 
     async def _wait_to_retry(self, lost: ConnectionLost) -> None:
         await self.connector.close()
@@ -341,13 +335,38 @@ class AgentSession:
 
     def _give_up_dials(self) -> None:
         for event in self.board.give_up(self._now()):
-            chore = asyncio.ensure_future(self._pass_on(event))
-            self._chores.add(chore)
-            chore.add_done_callback(self._chores.discard)
+            self._spawn(self._pass_on(event))
+
+    # -- calls that nobody says anything about ------------------------------------------------------------------
+
+    def _plan_reaping(self) -> None:
+        self._reaping = asyncio.get_running_loop().call_later(REAP_SECONDS, self._reap)
+
+    def _reap(self) -> None:
+        self._plan_reaping()
+        self._give_up_dials()  # also those of a session that was taken over
+        if self.state.state is LinkState.READY and self._reaper.should_ask(self.board.calls(), self._now()):
+            self._spawn(self._ask_anew())
+
+    async def _ask_anew(self) -> None:
+        try:
+            await self.connector.refresh()
+        except CTIError:
+            return  # the line is lost; the next one begins with a Snapshot
+        except Exception:
+            logger.exception("Asking a telephone system for its calls failed")
+
+    # -- small change -------------------------------------------------------------------------------------------
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        chore = asyncio.create_task(coroutine)
+        self._chores.add(chore)
+        chore.add_done_callback(self._chores.discard)
 
     def _cancel_timers(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
+        for timer in (*self._timers, self._reaping):
+            if timer is not None:
+                timer.cancel()
         self._timers.clear()
 
     async def _tell_capabilities(self) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 from ..calls.commands import Capability, Command
 from ..calls.events import Call
-from ..calls.notifications import LegNotification, Notification, SessionNotification
+from ..calls.notifications import LegNotification, Notification, SessionNotification, Snapshot
 from ..calls.numbers import Party, classify
 from ..calls.states import CallState, Direction
 from ..connectors.base import Connector
@@ -16,8 +17,9 @@ __all__ = ["FakeConnector"]
 class FakeConnector(Connector):
     """Says what ``say`` is given and keeps what ``execute`` is asked in ``executed``.
 
-    ``open_errors`` are raised by the next openings, one each; ``lose(error)`` breaks the line. Unless ``ready`` is
-    False an opened line says LOGGED_IN, SUBSCRIBED and READY by itself.
+    ``refresh`` says a Snapshot of ``legs``: those that ``leg`` has said and that live; what a test takes out has ended
+    unseen. ``open_errors`` are raised by the next openings, one each; ``lose(error)`` breaks the line. Unless
+    ``ready`` is False an opened line says LOGGED_IN, SUBSCRIBED and READY by itself.
     """
 
     name = "fake"
@@ -30,6 +32,8 @@ class FakeConnector(Connector):
         self.execute_error: Exception | None = None
         self.executed: list[tuple[Command, Call | None]] = []
         self.openings = 0
+        self.refreshes = 0
+        self.legs: dict[str, LegNotification] = {}  # by leg_id
         self.closed = False
         self._said: asyncio.Queue[Notification | Exception | None] = asyncio.Queue()
 
@@ -55,6 +59,10 @@ class FakeConnector(Connector):
         if self.execute_error is not None:
             raise self.execute_error
 
+    async def refresh(self) -> None:
+        self.refreshes += 1
+        self.say(Snapshot(legs=tuple(self.legs.values())))
+
     async def close(self) -> None:
         self.closed = True
 
@@ -79,18 +87,22 @@ class FakeConnector(Connector):
         provider_call_id: str = "731",
         leg_id: str = "",
         direction: Direction = Direction.INBOUND,
+        started_at: datetime | None = None,
     ) -> None:
-        """Say that a leg of a call with `number` is in `state`."""
-        self.say(
-            LegNotification(
-                provider_call_id=provider_call_id,
-                leg_id=leg_id or f"{provider_call_id}-1",
-                state=state,
-                direction=direction,
-                local=self._party("10031", "Alice Agent"),
-                remote=self._party(number, name),
-            )
+        """Say that a leg of a call with `number`, which began at `started_at`, is in `state`."""
+        leg = LegNotification(
+            provider_call_id=provider_call_id,
+            leg_id=leg_id or f"{provider_call_id}-1",
+            state=state,
+            direction=direction,
+            local=self._party("10031", "Alice Agent"),
+            remote=self._party(number, name),
+            started_at=started_at,
         )
+        self.legs[leg.leg_id] = leg
+        if state is CallState.HANGUP:
+            del self.legs[leg.leg_id]
+        self.say(leg)
 
     def _party(self, number: str, name: str) -> Party:
         return classify(number, name, self.number_plan)

@@ -264,13 +264,6 @@ async def test_a_listener_that_fails_stops_nothing(caplog):
     task.cancel()
 
 
-def test_backoff_doubles_to_its_ceiling_and_is_jittered():
-    backoff = Backoff(first_seconds=1.0, ceiling_seconds=8.0)
-    waits = [backoff.next_seconds() for _ in range(10)]
-    assert all(0.5 * min(8, 2**n) <= wait <= min(8, 2**n) for n, wait in enumerate(waits))
-    assert len(set(waits)) > 1
-
-
 def test_a_named_call_has_the_same_id_everywhere_but_one_of_its_own_for_each_agent():
     assert call_id_for("7", "a call") == call_id_for("7", "a call")
     assert len({call_id_for("7", "a call"), call_id_for("8", "a call"), call_id_for("7", "another")}) == 3

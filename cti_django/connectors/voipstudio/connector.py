@@ -157,6 +157,11 @@ class VoIPstudioConnector(Connector):
         if network is not None:
             await network.release()
 
+    async def refresh(self) -> None:
+        """See ``Connector.refresh``: the agent's own node is subscribed again within its subscription."""
+        if self._watch is not None:
+            self._watch.refresh()
+
     async def directory(self) -> list[dict[str, str]]:
         """The colleagues; see ``Connector.directory``."""
         api, watch = self._online_api(), self._online_watch()

@@ -95,6 +95,12 @@ class Watch:
         self._wanted.append(name)
         self._subscribe(sip, _Node(name=name, is_own=False))
 
+    def refresh(self) -> None:
+        """Ask for the full state of the agent's own calls (RFC 6665 4.1.2.2: a refresh brings a NOTIFY of it)."""
+        node = self._nodes.get(self._own)
+        if node is not None:
+            self._ask_for_full_state(self._own, node)
+
     def close(self) -> None:
         """Forget the line."""
         self._line = None

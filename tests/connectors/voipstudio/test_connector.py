@@ -280,6 +280,20 @@ async def test_a_missed_version_asks_for_a_full_state(ready, service):
     assert listener.names()[-3:] == ["RINGING", "CONNECTED", "Snapshot"]
 
 
+async def test_a_refresh_asks_for_ones_own_calls_anew_whatever_their_version(ready, service):
+    connector, listener = await ready()
+    service.first_documents["482910"] = document(dialog(state="confirmed"), version=0, state="full")
+    await connector.refresh()
+    await listener.until_said("Snapshot", 2)
+    assert ("482910", True) in service.subscribed
+    assert [leg.state for leg in listener.said[-1].legs] == [CallState.CONNECTED]
+
+
+async def test_without_a_line_a_refresh_does_nothing(connect, service):
+    await connect().refresh()
+    assert service.requests == []
+
+
 async def test_repeated_documents_are_dropped(ready, service):
     _connector, listener = await ready()
     for version in (1, 1, 1, 2, 2):
