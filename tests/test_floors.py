@@ -18,6 +18,7 @@ F2 = {"conf", "models", "migrations", "contacts", "outbox", "calllog", "signals"
 F3 = {"sessions"}
 F4 = {
     "admin",
+    "admin_accounts",
     "admin_mixins",
     "apps",
     "checks",
@@ -48,6 +49,7 @@ FLOORS: dict[str, tuple[set[str], set[str]]] = {
 }
 
 FACES_THAT_MAY = {
+    ("admin", "admin_accounts"),
     ("admin", "admin_mixins"),
     ("urls", "views"),
     ("urls", "health"),

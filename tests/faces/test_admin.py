@@ -9,6 +9,7 @@ from django.test import Client
 from cti_django import contacts
 from cti_django.admin import ConnectorAccountForm
 from cti_django.models import AgentLease, CallNote, CallRecord, ConnectorAccount, ContactNumber, RememberedChoice
+from cti_django.sessions import lease
 from tests.faces.pages import DANA, HOSTILE, NOON, assert_strict, make_call, make_user
 from tests.testapp.models import Person
 
@@ -282,6 +283,66 @@ def test_only_sessions_that_a_process_has_are_listed(rows, root):
 
 def test_a_session_that_nobody_renewed_does_not_run(rows, root):
     assert "icon-no" in read(root, "agentlease/")
+
+
+def instruct(user, action: str, *agents):
+    """What the admin answers to an action on these agents' sessions."""
+    data = {"action": action, "_selected_action": [agent.pk for agent in agents]}
+    return browse(user).post(f"{BASE}agentlease/", data, follow=True).content.decode()
+
+
+def instructions() -> dict[str, str]:
+    return dict(AgentLease.objects.exclude(instruction="").values_list("agent__username", "instruction"))
+
+
+def test_a_session_is_listed_with_its_process_fence_line_and_calls(root):
+    alice = make_user("alice")
+    lease.claim(alice.pk, "web1:11:aa", 10.0)
+    lease.note_links("web1:11:aa", {"lost": [alice.pk]})
+    for number, state in enumerate(("RINGING", "ON_HOLD", "HANGUP")):
+        make_call(alice, f"c{number}", state=state)
+    html = read(root, "agentlease/")
+    assert "icon-yes" in html
+    for column, text in (("holder", "web1:11:aa"), ("fence", "1"), ("line", "line lost"), ("calls", "2")):
+        assert f'<td class="field-{column}">{text}</td>' in html
+
+
+def test_the_list_of_sessions_takes_the_same_queries_for_any_number_of_them(root, django_assert_max_num_queries):
+    for number in range(30):
+        agent = make_user(f"agent{number}")
+        lease.claim(agent.pk, "web1:11:aa", 10.0)
+        make_call(agent, f"c{number}", state="CONNECTED")
+    client = browse(root)
+    with django_assert_max_num_queries(5):
+        assert client.get(f"{BASE}agentlease/").content.count(b"web1:11:aa") == 30
+
+
+@pytest.mark.parametrize("action", ["hand_over", "close"])
+def test_who_may_change_sessions_has_them_handed_over_and_closed(action):
+    alice, bob, carol = (make_user(name) for name in ("alice", "bob", "carol"))
+    for agent in (alice, bob, carol):
+        lease.claim(agent.pk, "web1:11:aa", 10.0)
+    operator = staff("operator", "cti_django.view_agentlease", "cti_django.change_agentlease")
+    html = instruct(operator, action, alice, carol)
+    assert instructions() == {"alice": action, "carol": action}
+    assert "2 sessions are" in html
+    assert "1 session is" in instruct(operator, action, bob)
+    assert_strict(html)
+
+
+@pytest.mark.parametrize("permissions", [["cti_django.view_agentlease"], every_right("view"), every_right("delete")])
+def test_who_may_only_look_at_sessions_is_offered_no_action_and_has_none(permissions):
+    alice = make_user("alice")
+    lease.claim(alice.pk, "web1:11:aa", 10.0)
+    viewer = staff("viewer", *permissions)
+    for action in ("hand_over", "close", "delete_selected"):
+        instruct(viewer, action, alice)
+    assert instructions() == {}
+    assert AgentLease.objects.count() == 1
+    if "cti_django.view_agentlease" in permissions:
+        html = read(viewer, "agentlease/")
+        assert "web1:11:aa" in html
+        assert 'name="action"' not in html
 
 
 def test_the_admin_registers_exactly_our_models():
