@@ -9,7 +9,7 @@ import asyncio
 import asyncio.sslproto
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -24,7 +24,14 @@ __all__ = ["HTTPAnswer", "HTTPClient", "Network", "WebSocket", "WebSocketClient"
 
 MAX_BODY = 1_048_576  # bytes of an HTTP answer
 MAX_FRAME = 2_097_152  # bytes of a WebSocket message; SIP allows far less, and refuses it without losing the line
-HEARTBEAT_SECONDS = 20.0  # a WebSocket ping this often; half as long again without a pong, and the line counts as lost
+HEARTBEAT_SECONDS = 15.0
+"""A WebSocket ping after this long without a word; half as long again without one, and the line counts as lost.
+
+aiohttp rounds both up to whole seconds of its clock, so a half-open line is found out within 24 s.
+"""
+AT_ONCE = 30
+"""Log-ins at one system that may be under way at a time: a thousand agents whose lines were lost together would only
+wait for each other's TLS handshakes, all of them too long."""
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 TLS_RECORD = 16_384  # bytes; RFC 8446 section 5.1
@@ -97,6 +104,7 @@ class Network:
         self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
         self._holders = 0
+        self._turns: dict[str, asyncio.Semaphore] = {}  # by host: one system that hangs must not hold up another's
 
     @classmethod
     def shared(cls, ca_file: str = "") -> "Network":
@@ -114,6 +122,16 @@ class Network:
         if self._holders <= 0 and self._session is not None:
             session, self._session = self._session, None
             await session.close()
+
+    def turn(self, url: str) -> AbstractAsyncContextManager[None]:
+        """To be entered before logging in at `url`, and left when the line is there: so many may at once.
+
+        Waiting for one's turn costs nothing of the time that a request or a connection may take: those begin after it.
+
+        Raises:
+            ConnectionLost: `url` is none.
+        """
+        return self._turns.setdefault(_host(url), asyncio.Semaphore(AT_ONCE))
 
     async def request(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, timeout_seconds: float

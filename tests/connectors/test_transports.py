@@ -1,6 +1,7 @@
 """The network clients against servers on the loopback: what goes wrong, in plain words."""
 
 import asyncio
+import math
 import shutil
 import ssl
 import subprocess
@@ -8,8 +9,10 @@ import subprocess
 import pytest
 from aiohttp import web
 
-from cti_django.connectors.transports import MAX_BODY, MAX_FRAME, Network
+from cti_django.connectors.transports import HEARTBEAT_SECONDS, MAX_BODY, MAX_FRAME, Network
 from cti_django.exceptions import ConnectionLost, RESTError
+
+from .half_open import Relay
 
 
 async def serve(handler, ssl_context=None):
@@ -217,6 +220,61 @@ async def test_a_silent_line_is_found_out(network, server, monkeypatch):
         async with asyncio.timeout(5):
             await socket.receive()
     await socket.close()
+
+
+def test_a_line_that_falls_silent_is_found_out_within_half_a_minute():
+    assert math.ceil(HEARTBEAT_SECONDS + 1) + math.ceil(HEARTBEAT_SECONDS / 2) <= 30
+
+
+async def test_a_half_open_line_is_found_out(network, server, monkeypatch):
+    monkeypatch.setattr("cti_django.connectors.transports.HEARTBEAT_SECONDS", 0.2)
+
+    async def handler(request):
+        socket = web.WebSocketResponse(protocols=("sip",))
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(message.data)
+        return socket
+
+    port = await server(handler)
+    async with Relay(port) as relay:
+        socket = await network.connect(f"ws://127.0.0.1:{relay.port}/", subprotocol="sip")
+        receiving = asyncio.create_task(socket.receive())
+        done, _ = await asyncio.wait({receiving}, timeout=1.0)  # a quiet line that lives is not given up
+        assert not done
+        await socket.send(b"echo")
+        assert await receiving == b"echo"
+        relay.fall_silent()
+        await socket.send(b"echo")
+        with pytest.raises(ConnectionLost, match="was lost"):
+            async with asyncio.timeout(5):
+                await socket.receive()
+        await socket.close()
+
+
+async def test_only_so_many_have_their_turn_at_one_system_and_none_waits_for_another_system(network, monkeypatch):
+    monkeypatch.setattr("cti_django.connectors.transports.AT_ONCE", 2)
+    inside, go_on = asyncio.Queue(), asyncio.Event()
+
+    async def log_in(host):
+        async with network.turn(f"https://{host}/api"):
+            inside.put_nowait(host)
+            await go_on.wait()
+
+    slow = [asyncio.create_task(log_in("slow.example")) for _ in range(5)]
+    assert [await inside.get() for _ in range(2)] == ["slow.example"] * 2
+    other = asyncio.create_task(log_in("other.example"))
+    assert await asyncio.wait_for(inside.get(), 5) == "other.example"
+    assert inside.empty()
+    slow[-1].cancel()  # whoever stops waiting takes no turn with her
+    go_on.set()
+    await asyncio.gather(*slow[:-1], other)
+    assert inside.qsize() == 2
+
+
+async def test_a_turn_at_what_is_no_url_is_refused(network):
+    with pytest.raises(ConnectionLost, match="not a URL"):
+        network.turn("nonsense")
 
 
 async def test_a_network_is_shared_by_all_and_closed_with_the_last():

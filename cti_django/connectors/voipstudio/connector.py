@@ -105,9 +105,12 @@ class VoIPstudioConnector(Connector):
         self._network.hold()
         self._api = API(self._network, self._options.api_url, self._options.request_seconds)
         try:
-            me = await self._log_in(self._api)
-            if me is not None:
-                await self._go_online(self._api, me)
+            async with self._network.turn(self._options.api_url):
+                if self._is_logged_out:  # meanwhile, and LOGGED_OUT was said
+                    return
+                me = await self._log_in(self._api)
+                if me is not None:
+                    await self._go_online(self._api, me)
         except WireError as error:
             await self.close()
             raise ConnectionLost(str(error), code=error.code) from None
@@ -242,8 +245,9 @@ class VoIPstudioConnector(Connector):
 
     async def _go_online_after_code(self, api: API, token: str) -> None:
         try:
-            me = await self._log_in_with_token(api, token, "The telephone service refused its own token.")
-            await self._go_online(api, me)
+            async with Network.shared(self._options.ca_file).turn(self._options.api_url):
+                me = await self._log_in_with_token(api, token, "The telephone service refused its own token.")
+                await self._go_online(api, me)
         except WireError as error:
             self._fail(ConnectionLost(str(error), code=error.code))
         except ConnectorError as error:

@@ -23,7 +23,7 @@ from cti_django.calls.events import Call
 from cti_django.calls.numbers import Party, PartyKind
 from cti_django.calls.states import CallState, Direction
 from cti_django.connectors.base import Credentials
-from cti_django.connectors.transports import Network
+from cti_django.connectors.transports import AT_ONCE, Network
 from cti_django.exceptions import CommandRefused, ConnectionLost, LoginRefused
 
 from .fake_service import HTML, ME, TOKEN, dialog, document
@@ -456,6 +456,42 @@ async def test_who_has_logged_out_while_the_line_was_lost_is_not_logged_in_again
     await listener.until(lambda heard: heard.is_over)
     assert listener.names() == ["LOGGED_OUT"]
     assert service.requests == []
+
+
+async def test_who_logs_out_while_waiting_for_her_turn_is_not_logged_in(connect, service):
+    connector = connect()
+    turn = Network.shared("").turn(service.options["api_url"])
+    for _ in range(AT_ONCE):
+        await turn.acquire()
+    opening = asyncio.create_task(connector.open())
+    await asyncio.sleep(0)
+    await connector.execute(Logout(command_id=cid()))
+    turn.release()
+    await asyncio.wait_for(opening, 5)
+    listener = Listener(connector)
+    await listener.until(lambda heard: heard.is_over)
+    assert listener.names() == ["LOGGED_OUT"]
+    assert service.requests == []
+
+
+async def test_log_ins_wait_for_their_turn_and_the_wait_is_not_counted_against_them(connect, service, monkeypatch):
+    monkeypatch.setattr("cti_django.connectors.transports.AT_ONCE", 1)
+    under_way = most = 0
+
+    async def slow():
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.1)
+        under_way -= 1
+        return 200, {"user_id": 482910, "user_token": TOKEN}
+
+    service.answers["POST", "/login"] = slow
+    connectors = [connect(request_seconds=0.3) for _ in range(5)]
+    await asyncio.gather(*(connector.open() for connector in connectors))
+    assert most == 1
+    for connector in connectors:
+        await Listener(connector).until_said("READY")
 
 
 async def test_nothing_is_left_behind_after_close(ready, service):

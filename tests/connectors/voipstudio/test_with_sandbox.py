@@ -12,6 +12,7 @@ from cti_django.sandbox.server import run_sandbox
 from cti_django.sandbox.users import TWO_FACTOR_CODE
 from cti_django.sessions.session import AgentSession, Backoff, LinkState, SessionState
 
+from ..half_open import Relay
 from .conftest import PLAN
 
 ALICE, BOB = "10031", "10032"
@@ -148,6 +149,19 @@ async def test_a_dropped_line_comes_back_with_the_call_as_it_is_now(sandbox, ali
     connected = await alice.until("CONNECTED")
     assert connected.call.call_id == ringing.call.call_id
     assert "TWO_FACTOR_AUTH" not in alice.heard
+
+
+async def test_a_half_open_line_is_left_for_a_new_one(sandbox, monkeypatch):
+    monkeypatch.setattr("cti_django.connectors.transports.HEARTBEAT_SECONDS", 0.4)
+    async with Relay(sandbox.port) as relay:
+        alice = Agent(sandbox, sip_url=f"ws://127.0.0.1:{relay.port}/")
+        await alice.until("READY")
+        relay.fall_silent()
+        call = sandbox.switch.ring(ALICE, "+442079460018", "Dana")
+        relay.come_back()
+        assert (await alice.until("RINGING")).call.provider_call_id == call.call_id
+        assert alice.heard.count("READY") == 2
+        await alice.close()
 
 
 async def test_a_call_that_ended_while_the_line_was_lost_is_over(sandbox, alice):
