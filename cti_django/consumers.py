@@ -15,18 +15,17 @@ from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django import db
 from django.core.exceptions import PermissionDenied
-from django.urls import NoReverseMatch, reverse, set_script_prefix
+from django.urls import set_script_prefix
 
-from . import calllog
-from .calls.commands import parse_command
+from . import calllog, metrics
 from .conf import project_setting
 from .connectors.base import Credentials
 from .exceptions import InvalidCommand
 from .sessions import bus
 from .sessions.access import check_access
-from .sessions.desk import Tab
 from .sessions.host import SessionHost, get_host
 from .sessions.session import CommandAnswer
+from .sessions.tabs import Tab
 
 __all__ = ["TelephoneConsumer"]
 
@@ -34,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 MAX_FRAME = 16 * 1024  # characters of one message from a browser
 MAX_PENDING = 20  # messages of one tab that may be waiting for their answers
+MAX_POPPED = 20  # calls that a tab may say it has popped
 MAX_FAULTS = 10  # malformed messages after which the socket is closed
 SNAPSHOT_SECONDS = 0.2  # between two snapshots for one tab, however often it asks
 RECHECK_SECONDS = 60.0
@@ -46,13 +46,6 @@ CLOSE_CODES = {"malformed": 4400, "logged_out": 4401, "no_permission": 4403, "un
 REFUSALS = {"unchecked": "Whether you may do that cannot be checked at the moment. Try again soon."}
 
 
-def _pop_path(call_id: str) -> str:
-    try:
-        return reverse("cti_django:pop", args=[call_id])
-    except NoReverseMatch:
-        return ""  # the project has not included cti_django.urls: cards only
-
-
 class TelephoneConsumer(AsyncWebsocketConsumer):
     """One tab of one agent."""
 
@@ -63,6 +56,7 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         """Serve one socket, and let go of everything however that ends: not every end is a message."""
         self._is_open = False
         self._tab: Tab | None = None
+        self._fence = -1  # the newest seen
         self._faults = 0
         self._allowed_at = self._ask_again_at = self._snapshot_at = float("-inf")
         self._is_resync_due = self._is_recheck_due = False
@@ -94,15 +88,19 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         if user is None or not user.is_authenticated:
             await self._close_for("logged_out")
             return
-        # Groups first: whatever changes behind the check is told to them.
-        for group in (bus.agent_group(user.pk), bus.EVERYBODY):
-            await self.channel_layer.group_add(group, self.channel_name)
         self.agent_id = user.pk
-        self.host = get_host(_pop_path)
+        self.host = get_host()
+        # Groups first: whatever changes behind the check is told to them.
+        await self._join()
         if why_not := await self._why_not():
             await self._close_for(why_not)
             return
         self._schedule_recheck()
+
+    async def _join(self) -> None:
+        """Join the groups that this tab listens to. While the bus is down that fails; the host has it tried again."""
+        for group in (bus.agent_group(self.agent_id), bus.EVERYBODY):
+            await bus.join(group, self.channel_name)
 
     async def _let_go(self) -> None:
         """Commands and notes that are on their way are carried out all the same: a page that is left sends its last."""
@@ -114,7 +112,7 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         if self._tab is not None:
             await self.host.detach(self.agent_id, self._tab)
         for group in (bus.agent_group(self.agent_id), bus.EVERYBODY):
-            await self.channel_layer.group_discard(group, self.channel_name)
+            await bus.leave(group, self.channel_name)
 
     # -- from the browser ---------------------------------------------------------------------------------------
 
@@ -139,8 +137,9 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         elif kind == "resync":
             if not self._is_resync_due:
                 self._is_resync_due = True
+                metrics.gaps_total.inc()
                 self._begin(self._resync(self._tab))
-        elif kind in ("login", "command", "note", "directory"):
+        elif kind in ("login", "command", "note", "directory", "pop"):
             await self._start(message, self._tab)
         else:
             await self._fault("There is no such message.")
@@ -150,9 +149,14 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         if not isinstance(tab_id, str) or not 8 <= len(tab_id) <= 64 or not tab_id.isascii():
             await self._fault("A tab needs an id.")
             return
-        self._tab = Tab(tab_id=tab_id, channel_name=self.channel_name)
-        await self.host.attach(self.agent_id, self._tab, focused=message.get("focused") is True)
-        await self.host.send_snapshot(self.agent_id, tab_id)
+        self._tab = Tab(
+            tab_id=tab_id,
+            channel_name=self.channel_name,
+            popped=_call_ids(message.get("popped")),
+            say=self._send,
+            join=self._join,
+        )
+        self.host.attach(self.agent_id, self._tab, focused=message.get("focused") is True)
 
     async def _resync(self, tab: Tab) -> None:
         clock = asyncio.get_running_loop().time
@@ -199,14 +203,12 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         match message["type"]:
             case "login":
                 return self.host.login(self.agent_id, _credentials(message))
-            case "command":
-                # Ids are the tab's own: two tabs may both call their first command "1".
-                command = parse_command({**message, "id": f"{tab.tab_id}:{message['id']}"})
-                return self.host.command(self.agent_id, command)
             case "note":
                 return self._note(_text(message, "call_id", 64), _text(message, "text", 10_000, strip=False))
-            case _:
-                return self.host.directory(self.agent_id)
+            case kind:
+                # Ids are the tab's own: two tabs may both call their first command "1".
+                message = {**message, "id": f"{tab.tab_id}:{message['id']}"}
+                return self.host.ask(self.agent_id, tab, kind, message)
 
     async def _note(self, call_id: str, text: str) -> CommandAnswer:
         try:
@@ -214,15 +216,23 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
                 await calllog.asave_note(call_id, self.agent_id, text)
         except db.Error:
             return CommandAnswer(ok=False, message="The note could not be saved yet.", code="not_saved")
-        self.host.note_changed(self.agent_id, call_id, text)
+        await self.host.note_changed(self.agent_id, call_id, text)
         return CommandAnswer(ok=True)
 
     # -- to the browser -----------------------------------------------------------------------------------------
 
     async def cti_relay(self, event: dict[str, Any]) -> None:
-        """The bus brings a message for this tab."""
-        if self._tab is not None:
-            await self._send_text(event["text"])
+        """The bus brings a message for this tab; what a former holder of the session still says is dropped."""
+        fence = event.get("fence")
+        if self._tab is None or (fence is not None and fence < self._fence):
+            return
+        self._fence = fence or self._fence
+        await self._send_text(event["text"])
+
+    async def cti_who(self, event: dict[str, Any]) -> None:
+        """A process has claimed the agent's session: if it is another one, this tab presents itself there."""
+        if self._tab is not None and self._is_open:
+            await self.host.present(self.agent_id, self._tab, event["holder"], event["fence"])
 
     async def cti_recheck(self, event: dict[str, Any] | None = None) -> None:
         """Something may have changed about this user's rights, or is about to: a log-out is told before it is done."""
@@ -324,6 +334,11 @@ def _text(message: dict[str, Any], key: str, longest: int, *, strip: bool = True
     if not isinstance(value, str) or len(value) > longest or "\x00" in value:
         raise InvalidCommand(f"“{key}” must be a text of at most {longest} characters.")
     return value.strip() if strip else value
+
+
+def _call_ids(value: Any) -> list[str]:
+    found = value if isinstance(value, list) else []
+    return [call_id for call_id in found[:MAX_POPPED] if isinstance(call_id, str) and len(call_id) <= 64]
 
 
 def _credentials(message: dict[str, Any]) -> Credentials | None:

@@ -1,36 +1,69 @@
 """The only file that knows the channel layer: group names, and the messages that travel through it.
 
-What is published is already JSON text, so that a consumer relays without looking inside.
+Two kinds of readers: consumers (each a tab), and hosts (each a process), which read their ``mailbox``. What is meant
+for browsers is already JSON text, so that a consumer relays without looking inside; its fence travels beside it.
 """
 
+import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
+from time import monotonic
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull
-from channels.layers import get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 
-__all__ = ["EVERYBODY", "agent_group", "ask_to_recheck", "encode", "publish", "send_to"]
+from .. import metrics
+
+__all__ = [
+    "EVERYBODY",
+    "HOSTS",
+    "agent_group",
+    "ask_to_recheck",
+    "desk_group",
+    "encode",
+    "join",
+    "leave",
+    "new_address",
+    "publish",
+    "receive",
+    "send",
+    "send_to",
+    "spans_processes",
+    "tell",
+]
 
 logger = logging.getLogger(__name__)
 
 EVERYBODY = "cti.everybody"
 """The group of all the consumers of all processes."""
+HOSTS = "cti.hosts"
+"""The group of all processes' mailboxes."""
+SEND_SECONDS = 2.0  # a layer that hangs must not hold up a session longer than this ...
+PAUSE_SECONDS = 1.0  # ... and then is left alone for so long
+
+_resume_at = 0.0  # on the monotonic clock
 
 
 def agent_group(agent_id: Any) -> str:
-    """The group of an agent's tabs; no two agents share one, whatever their ids look like.
+    """The group of an agent's tabs; no two agents share one, whatever their ids look like."""
+    return f"cti.agent.{_short(agent_id)}"
 
-    Channel layers allow fewer than 100 ASCII letters, digits, hyphens, underscores and periods in a name.
-    """
+
+def desk_group(agent_id: Any) -> str:
+    """The group that the process which runs an agent's session listens to."""
+    return f"cti.desk.{_short(agent_id)}"
+
+
+def _short(agent_id: Any) -> str:
+    # Channel layers allow fewer than 100 ASCII letters, digits, hyphens, underscores and periods in a name.
     name = str(agent_id)
-    if not (name.isascii() and name.isalnum() and len(name) <= 64):
-        name = "." + hashlib.sha256(name.encode()).hexdigest()
-    return f"cti.agent.{name}"
+    if name.isascii() and name.isalnum() and len(name) <= 64:
+        return name
+    return "." + hashlib.sha256(name.encode()).hexdigest()
 
 
 def encode(message: dict[str, Any]) -> str:
@@ -38,31 +71,87 @@ def encode(message: dict[str, Any]) -> str:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-@contextmanager
-def _at_most_once() -> Iterator[None]:
+def spans_processes() -> bool:
+    """Whether what is sent reaches other processes at all."""
+    layer = get_channel_layer()
+    return layer is not None and not isinstance(layer, InMemoryChannelLayer)
+
+
+# -- at most once -----------------------------------------------------------------------------------------------------
+
+
+async def _attempt(sending: Awaitable[None]) -> bool:
     """A layer that fails must not stop a session: a tab that misses something asks for a snapshot."""
+    global _resume_at
     try:
-        yield
+        async with asyncio.timeout(SEND_SECONDS):
+            await sending
     except ChannelFull:
-        pass
+        return False
     except Exception as error:
+        if isinstance(error, TimeoutError):
+            _resume_at = monotonic() + PAUSE_SECONDS
+        metrics.bus_failures_total.inc()
         logger.warning("The channel layer failed (%s); a message is lost", type(error).__name__)
+        return False
+    return True
 
 
-async def publish(agent_id: Any, message: dict[str, Any]) -> None:
-    """Send one message to all tabs of an agent, wherever they are connected. At most once: a tab may miss it."""
+async def tell(group: str, message: dict[str, Any]) -> bool:
+    """Send one message to all members of a group; False if it surely did not arrive."""
     layer = get_channel_layer()
-    if layer is not None:
-        with _at_most_once():
-            await layer.group_send(agent_group(agent_id), {"type": "cti.relay", "text": encode(message)})
+    if layer is None or monotonic() < _resume_at:
+        return False
+    return await _attempt(layer.group_send(group, message))
 
 
-async def send_to(channel_name: str, message: dict[str, Any]) -> None:
-    """Send one message to one tab. At most once, like ``publish``."""
+async def send(channel_name: str, message: dict[str, Any]) -> bool:
+    """Send one message to one channel; False if it surely did not arrive."""
     layer = get_channel_layer()
-    if layer is not None:
-        with _at_most_once():
-            await layer.send(channel_name, {"type": "cti.relay", "text": encode(message)})
+    if layer is None or monotonic() < _resume_at:
+        return False
+    return await _attempt(layer.send(channel_name, message))
+
+
+async def publish(agent_id: Any, envelope: dict[str, Any]) -> bool:
+    """Send an envelope to all tabs of an agent, wherever they are connected."""
+    relayed = {"type": "cti.relay", "text": encode(envelope), "fence": envelope["fence"]}
+    return await tell(agent_group(agent_id), relayed)
+
+
+async def send_to(channel_name: str, message: dict[str, Any]) -> bool:
+    """Send a message to one tab."""
+    return await send(channel_name, {"type": "cti.relay", "text": encode(message), "fence": message.get("fence")})
+
+
+# -- the mailbox's side -----------------------------------------------------------------------------------------------
+
+
+async def new_address() -> str:
+    """A channel of this process's own. Raises whatever the layer raises."""
+    layer = get_channel_layer()
+    assert layer is not None
+    return str(await layer.new_channel("cti.host."))
+
+
+async def receive(address: str) -> dict[str, Any]:
+    """The next message for an address of this process. Raises whatever the layer raises."""
+    layer = get_channel_layer()
+    assert layer is not None
+    message: dict[str, Any] = await layer.receive(address)
+    return message
+
+
+async def join(group: str, address: str) -> bool:
+    """Have a group's messages delivered to an address of this process."""
+    layer = get_channel_layer()
+    return layer is not None and await _attempt(layer.group_add(group, address))
+
+
+async def leave(group: str, address: str) -> bool:
+    """No longer."""
+    layer = get_channel_layer()
+    return layer is not None and await _attempt(layer.group_discard(group, address))
 
 
 def ask_to_recheck(agent_id: Any | None = None) -> None:

@@ -1,44 +1,56 @@
 """What one agent's session tells the world: her browser tabs, the call log, the project's signals.
 
-A desk stands in the process that runs the agent's session. It knows her open tabs and which of them is elected to
-ring and pop; it numbers the envelopes; and it adds to a call what only the server knows: who the caller is, what the
-agent may do now, and which page shall open.
+A desk stands in each process that has a tab of the agent; the one in the process that runs her session knows all her
+tabs, wherever they are connected, and which of them is elected to ring and pop. It numbers the envelopes, and adds to a
+call what only the server knows: who the caller is, what the agent may do now, and which page shall open. Whatever is
+said without the lease is said to nobody.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .. import calllog, contacts
+from django.urls import NoReverseMatch, reverse
+
+from .. import calllog, contacts, metrics
 from ..calls.commands import Capability, actions
 from ..calls.events import Call, CallEvent, Event, EventName, SessionEvent
 from ..calls.numbers import Party, PartyKind, display
 from ..calls.states import CallState, Direction
 from ..conf import get_settings
 from ..connectors.base import Credentials
+from ..logs import log_call_event
 from ..signals import call_event, contact_matched, session_event
 from . import bus
 from .herald import announce
-from .session import AgentSession, SessionState
+from .session import AgentSession, CommandAnswer, LinkState, SessionState
+from .tabs import Tabs
 
-__all__ = ["Desk", "Tab"]
+__all__ = ["Desk", "PopPolicy", "pop_path"]
 
 logger = logging.getLogger(__name__)
 
 MAX_RECENT = 50
+CLAIM_SECONDS = 1.0  # from the offer of a pop to the elected tab's question for it
+NEVER_NUMBERED = 2**40
+"""``seq`` in a snapshot under a fence whose holder has let go: above whatever that one published."""
+_NO_POP = {
+    "popped": "Another tab has opened it.",
+    "not_elected": "Another tab opens it.",
+    "over": "There is nothing to open.",
+}
 LOOK_UP_PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds before each attempt to match a caller
 
 
-@dataclass(slots=True)
-class Tab:
-    """One page load of an agent."""
-
-    tab_id: str
-    channel_name: str
-    focused_order: int = 0  # the higher, the later it had the focus
+def pop_path(call_id: str) -> str:
+    """The path of the page that pops for a call; "" if the project has not included ``cti_django.urls``: cards only."""
+    try:
+        return reverse("cti_django:pop", args=[call_id])
+    except NoReverseMatch:
+        return ""
 
 
 @dataclass(slots=True)
@@ -49,7 +61,7 @@ class _Dossier:
     match: contacts.Match | None = None
     note: str = ""
     pop: dict[str, Any] | None = None
-    popped: bool = False
+    popped: bool = False  # it was offered, now or before a takeover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +78,13 @@ class Desk:
 
     Args:
         agent_id: the user's primary key.
-        pop_path: gives the path of the page that pops for a call id.
+        is_ours: whether this process holds the agent's lease at this very moment.
     """
 
     agent_id: Any
-    pop_path: Callable[[str], str]
-    fence: int = 0
+    is_ours: Callable[[], bool] = lambda: True
+    fence: int = 0  # of the session here; else the highest one seen
+    elsewhere: str = ""  # the process that runs her session, if it is another
     region: str = ""
     connector: str = ""
     pop_policy: PopPolicy = field(default_factory=PopPolicy)
@@ -79,13 +92,11 @@ class Desk:
     is_leaving: bool = False  # whether her session is about to end
     keep_open: bool = False  # whether it stays when her last tab has gone
     session: AgentSession | None = None
-    tabs: dict[str, Tab] = field(default_factory=dict)
+    tabs: Tabs = field(default_factory=Tabs)
     recent: list[dict[str, Any]] = field(default_factory=list)
-    _state: SessionState = field(default_factory=SessionState)
+    state: SessionState = field(default_factory=SessionState)
     _seq: int = 0
-    _focus_count: int = 0
     is_under_review: bool = False
-    _elected: str = ""
     _dossiers: dict[str, _Dossier] = field(default_factory=dict)
     _late: set[asyncio.Task[None]] = field(default_factory=set)
     _order: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -94,6 +105,12 @@ class Desk:
 
     async def tell(self, said: Event | SessionState) -> None:
         """Pass on one thing that the session said: to the log, to the tabs, to the signal receivers."""
+        if not self.is_ours():
+            if isinstance(said, SessionState):
+                await self.tell_tabs_here({"type": "session", "session": said.to_json()})
+            else:
+                metrics.fenced_total.inc()
+            return
         match said:
             case CallEvent():
                 await self._tell_call(said)
@@ -101,7 +118,7 @@ class Desk:
                 await self._publish({"type": "event", "event": said.to_json()})
                 announce(session_event, agent_id=self.agent_id, event=said)
             case SessionState():
-                self._state = said
+                self.state = said
                 await self._publish({"type": "session", "session": said.to_json()})
 
     async def _tell_call(self, event: CallEvent) -> None:
@@ -110,17 +127,26 @@ class Desk:
             await self._publish({"type": "event", "event": event.with_extra(**self._facts(call, None)).to_json()})
             return
         dossier = await self._dossier(call)
-        if self._pops_now(event, dossier):
+        is_offer = self._pops_now(event, dossier)
+        if is_offer:
             dossier.popped = True
-            url = self.pop_path(call.call_id)
-            dossier.pop = {"action": self.pop_policy.action if url else "card", "url": url, "tab": self._elected}
+            url = pop_path(call.call_id)
+            dossier.pop = {"action": self.pop_policy.action if url else "card", "url": url}
         event = event.with_extra(**self._facts(call, dossier))
-        certain = dossier.match.certain if dossier.match else None
-        calllog.record(self.agent_id, event.with_extra(match_object=certain), connector=self.connector)
+        self._record(event, dossier)
         await self._publish({"type": "event", "event": event.to_json()})
+        if is_offer:
+            self._await_claim(call.call_id)
         announce(call_event, agent_id=self.agent_id, event=event)
+        log_call_event(self.agent_id, self.fence, event)
+        await calllog.room()
         if call.state.is_final:
             self._close_dossier(call, event.to_json()["call"])
+
+    def _record(self, event: CallEvent, dossier: _Dossier) -> None:
+        certain = dossier.match.certain if dossier.match else None
+        event = event.with_extra(match_object=certain)
+        calllog.record(self.agent_id, event, connector=self.connector, fence=self.fence)
 
     def _pops_now(self, event: CallEvent, dossier: _Dossier) -> bool:
         call = event.call
@@ -168,7 +194,10 @@ class Desk:
         return dossier
 
     def _await_match(self, call: Call, dossier: _Dossier, look_up: "asyncio.Task[contacts.Match | None]") -> None:
-        late = asyncio.ensure_future(self._fill_in(call.call_id, dossier, look_up))
+        self._begin(self._fill_in(call.call_id, dossier, look_up))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        late = asyncio.ensure_future(work)
         self._late.add(late)
         late.add_done_callback(self._late.discard)
 
@@ -194,11 +223,11 @@ class Desk:
         """The match came after the browser had to hear of the call: tell it now."""
         match = await look_up
         call = self.session.board.get(call_id) if self.session else None
-        if call is None or match is None:
+        if call is None or match is None or not self.is_ours():
             return
         self._note_match(call, dossier, match)
         event_now = CallEvent(name=EventName(call.state.value), call=call, at=datetime.now(UTC))
-        calllog.record(self.agent_id, event_now.with_extra(match_object=match.certain), connector=self.connector)
+        self._record(event_now, dossier)
         facts = {**call.to_json(), **self._facts(call, dossier)}
         for known in self.recent:
             if known["id"] == call_id:
@@ -210,10 +239,13 @@ class Desk:
         """Know the calls again that were live before this session, with the agent's notes; ask who they are with."""
         known, self._dossiers = self._dossiers, {}
         for call in calls:
+            if call.state.is_final:
+                continue
             dossier = known.get(call.call_id)
             if dossier is None:
                 note = notes.get(call.call_id, "")
-                dossier = _Dossier(party=call.remote, note=note, popped=call.connected_at is not None)
+                # The former holder offered its pop: who asked for it is no longer known.
+                dossier = _Dossier(party=call.remote, note=note, popped=True)
                 self._await_match(call, dossier, asyncio.ensure_future(self._look_up(call)))
             self._dossiers[call.call_id] = dossier
 
@@ -244,30 +276,32 @@ class Desk:
         self._dossiers.pop(call.call_id, None)
         self.recent = [json, *(c for c in self.recent if c["id"] != call.call_id)][:MAX_RECENT]
 
-    # -- the tabs -----------------------------------------------------------------------------------------------
+    # -- the pop ------------------------------------------------------------------------------------------------
 
-    def sit_down(self, tab: Tab, *, focused: bool) -> None:
-        """A tab has opened. The first one is elected; later ones when they get the focus."""
-        self._focus_count += 1
-        tab.focused_order = self._focus_count if focused else -self._focus_count
-        self.tabs[tab.tab_id] = tab
+    def claim_pop(self, tab_id: str, call_id: str) -> CommandAnswer:
+        """A tab asks whether it may open a call's pop: one tab may, once."""
+        call = self.session.board.get(call_id) if self.session else None
+        dossier = self._dossiers.get(call_id)
+        is_over = call is None or call.state.is_final or dossier is None or dossier.pop is None
+        refused = "over" if is_over else self.tabs.claim(tab_id, call_id)
+        metrics.pops_total.labels(outcome=refused or "granted").inc()
+        return CommandAnswer(ok=not refused, message=_NO_POP.get(refused, ""), code=refused)
 
-    def focus(self, tab_id: str) -> None:
-        """A tab has got the focus."""
-        if tab_id in self.tabs:
-            self._focus_count += 1
-            self.tabs[tab_id].focused_order = self._focus_count
+    def _await_claim(self, call_id: str) -> None:
+        asyncio.get_running_loop().call_later(CLAIM_SECONDS, self._miss_claim, call_id, self.tabs.elected)
 
-    async def elect(self) -> None:
-        """Choose the tab that rings and pops: the one that had the focus last. Tell those for whom that changes."""
-        elected = max(self.tabs.values(), key=lambda tab: tab.focused_order, default=None)
-        before, self._elected = self._elected, elected.tab_id if elected else ""
-        if before == self._elected:
+    def _miss_claim(self, call_id: str, tab_id: str) -> None:
+        """The elected tab does not ask for the pop that it was offered: it may have died without a word."""
+        call = self.session.board.get(call_id) if self.session else None
+        if call is None or call.state.is_final or self.tabs.has_popped(call_id) or not self.tabs.pass_over(tab_id):
             return
-        for tab_id in (before, self._elected):
-            if tab_id in self.tabs:
-                message = {"type": "elected", "elected": tab_id == self._elected}
-                await bus.send_to(self.tabs[tab_id].channel_name, message)
+        self._begin(self._offer_again(call_id))
+
+    async def _offer_again(self, call_id: str) -> None:
+        await self.tabs.elect(self.fence)
+        self._await_claim(call_id)
+
+    # -- snapshots and envelopes --------------------------------------------------------------------------------
 
     async def send_snapshot(self, tab_id: str) -> None:
         """Send a tab everything it must know, behind the envelopes that the snapshot counts: none comes too late."""
@@ -275,6 +309,11 @@ class Desk:
         if tab is not None:
             async with self._order:
                 await bus.send_to(tab.channel_name, self.snapshot(tab_id))
+
+    async def send_snapshots(self) -> None:
+        """Send one to each tab."""
+        for tab in self.tabs:
+            await self.send_snapshot(tab.tab_id)
 
     def snapshot(self, tab_id: str) -> dict[str, Any]:
         """Everything a tab must know when it connects or has missed something."""
@@ -284,13 +323,32 @@ class Desk:
             "type": "snapshot",
             "fence": self.fence,
             "seq": self._seq,
-            "elected": tab_id == self._elected,
-            "session": self._state.to_json(),
+            "elected": tab_id == self.tabs.elected,
+            "session": self.state.to_json(),
             "calls": [{**call.to_json(), **self._facts(call, self._dossiers.get(call.call_id))} for call in calls],
             "recent": [call for call in self.recent if (call["endedAt"] or call["startedAt"] or "") >= since],
         }
 
+    def begin_tenure(self, fence: int) -> None:
+        """This process runs the session from now on, under `fence`."""
+        self.fence, self._seq, self.elsewhere = fence, 0, ""
+        self.state = SessionState(state=LinkState.CONNECTING)
+
+    def end_tenure(self, state: SessionState) -> None:
+        """It does so no longer: what this desk still knows is of its own tabs, and no news."""
+        self._seq, self.session, self.state = NEVER_NUMBERED, None, state
+        self.tabs.forget(lambda tab: tab.say is None)
+
+    async def tell_tabs_here(self, message: dict[str, Any]) -> None:
+        """Say something to the tabs of this process that is not numbered: the holder knows nothing of it."""
+        for tab in self.tabs.here:
+            if tab.say is not None:
+                await tab.say(message)
+
     async def _publish(self, message: dict[str, Any]) -> None:
         async with self._order:
+            if not self.is_ours():  # the lease may have run out while the match was looked up
+                metrics.fenced_total.inc()
+                return
             self._seq += 1
             await bus.publish(self.agent_id, {**message, "fence": self.fence, "seq": self._seq})

@@ -1,169 +1,231 @@
-"""The sessions that this process runs, and the tabs that look at them.
+"""What tabs want: the face of a process's sessions to its consumers, and to those of other processes.
 
 A tab attaches, asks for a session, sends commands, detaches. The session belongs to the agent, not to the tab: all her
-tabs share it, and it lingers for a while after the last one, so that a page load does not log her out.
+tabs share it, whichever process they are connected to, and it lingers for a while after the last one, so that a page
+load does not log her out. What a tab wants goes to her desk here if this process holds her lease, else to the holder.
 """
 
 import asyncio
 import atexit
 import contextlib
 import logging
-import math
-import os
-import socket
-from collections.abc import Callable, Coroutine
-from functools import partial
-from secrets import token_hex
+from datetime import UTC, datetime
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary
 
-from django import db
-from django.core.exceptions import ImproperlyConfigured
-
-from .. import calllog, contacts
-from ..calls.commands import Capability, Command, Dial
-from ..calls.events import Call
+from .. import calllog, contacts, metrics
+from ..calls.commands import Capability, Command, Dial, parse_command
+from ..calls.events import EventName, SessionEvent
 from ..conf import get_settings
-from ..connectors.base import Connector, Credentials
+from ..connectors.base import Credentials
 from ..exceptions import CTIError
-from ..models import ConnectorAccount
-from ..threads import LEASE_THREAD, WORK_THREADS, DatabaseThreads
+from ..threads import WORK_THREADS
 from . import lease
-from .access import PERMISSION
-from .collector import Collector
-from .desk import Desk, PopPolicy, Tab
+from .desk import Desk
+from .exchange import Exchange
 from .herald import ask_for_veto
-from .registry import build_connector
-from .session import AgentSession, CommandAnswer, LinkState, SessionState
+from .office import Office
+from .rounds import Rounds
+from .session import CommandAnswer, LinkState, SessionState
+from .tabs import Tab
+from .tenure import proof
 
-__all__ = ["SessionHost", "get_host", "shut_down"]
+__all__ = ["SessionHost", "current_host", "get_host", "shut_down"]
 
 logger = logging.getLogger(__name__)
 
-END_SECONDS = 3.0  # how long the process's end may wait for its sessions
 REVIEW_SECONDS = 0.2  # from a change of an agent's rights to a new look at what she may see
-CLAIM_SECONDS = 1.0  # between attempts while another process still holds the lease
-TAKING_OVER = SessionState(
-    state=LinkState.CONNECTING, code="taking_over", message="Your session is being taken over from another server."
+AT_EXIT_SECONDS = 3.0  # how long the process's end may wait for what the database has not taken yet
+NOT_CONNECTED = CommandAnswer(ok=False, message="You are not connected to the telephone system.", code="not_connected")
+OUTDATED = CommandAnswer(
+    ok=False,
+    code="outdated",
+    message="Your session has moved to another server meanwhile. Look at your calls, and try again.",
 )
-WAITING_FOR_DATABASE = SessionState(
-    state=LinkState.CONNECTING, code="no_database", message="The database cannot be reached. It is tried again."
-)
-TAKEN_OVER = SessionState(state=LinkState.NONE, code="taken_over", message="Your session is run by another server now.")
-NO_ACCOUNT = SessionState(state=LinkState.NONE, code="no_account", message="You have no telephone account yet.")
 
 
 class SessionHost:
-    """All the sessions of one process (one event loop)."""
+    """All the sessions and tabs of one process (one event loop)."""
 
-    def __init__(self, pop_path: Callable[[str], str]) -> None:
-        self.holder = f"{socket.gethostname()[:30]}:{os.getpid()}:{token_hex(4)}"
-        self._pop_path = pop_path
-        self._desks: dict[Any, Desk] = {}
-        self._stories: dict[Any, asyncio.Task[None]] = {}
-        self._lingering: dict[Any, asyncio.TimerHandle] = {}
-        self._turns: WeakValueDictionary[Any, asyncio.Lock] = WeakValueDictionary()
-        self._chores: set[asyncio.Task[Any]] = set()
-        self._collector = Collector()
-        self._renewal: asyncio.Task[None] | None = None
-        self._refreshing: asyncio.Task[None] | None = None
-        self._stale: list[Any] = []  # agents whose rights are to be looked up anew, in turn
+    def __init__(self) -> None:
+        self._exchange = Exchange(self)
+        self.office = Office(self._exchange)
+        self._rounds = Rounds(self.office)
+        self.held_agent = self.office.held_agent
 
     # -- tabs ---------------------------------------------------------------------------------------------------
 
-    async def attach(self, agent_id: Any, tab: Tab, *, focused: bool) -> None:
-        """A tab has connected."""
-        desk = self._desks.get(agent_id)
-        if desk is None:
-            desk = self._desks[agent_id] = Desk(agent_id=agent_id, pop_path=self._pop_path)
-        timer = self._lingering.pop(agent_id, None)
-        if timer is not None:
-            timer.cancel()
-        desk.sit_down(tab, focused=focused)
-        await desk.elect()
+    def attach(self, agent_id: Any, tab: Tab, *, focused: bool) -> None:
+        """A tab has connected to this process. It gets its snapshot soon, from wherever the session is run."""
+        tab.holder = self.office.holder
+        desk = self.office.desk(agent_id)
+        desk.tabs.sit_down(tab, focused=focused)
+        self.office.stay(agent_id)
+        self.office.begin(self._settle(desk, tab, focused=focused))
+
+    async def _settle(self, desk: Desk, tab: Tab, *, focused: bool) -> None:
+        self._rounds.start()
+        await self.office.mailbox.start()
+        async with self.office.turn(desk.agent_id):
+            if not self.office.runs(desk.agent_id):
+                await self.office.find_holder(desk)
+            if desk.elsewhere:
+                await self._exchange.present(desk, tab, focused=focused)
+            else:
+                await desk.tabs.elect(desk.fence)
+                await desk.send_snapshot(tab.tab_id)
 
     async def detach(self, agent_id: Any, tab: Tab) -> None:
-        """A tab has gone. After the last one the session lingers, then it is closed.
-
-        A page whose line broke comes back under its id, often before its old socket is found dead.
-        """
-        desk = self._desks.get(agent_id)
-        if desk is None or desk.tabs.get(tab.tab_id) is not tab:
+        """A tab has gone from this process."""
+        desk = self.office.desks.get(agent_id)
+        if desk is None:
             return
-        del desk.tabs[tab.tab_id]
-        if not desk.tabs:
-            loop = asyncio.get_running_loop()
-            seconds = get_settings().linger_seconds
-            self._lingering[agent_id] = loop.call_later(seconds, self._stop_lingering, agent_id)
-        await desk.elect()
+        if not self.office.runs(agent_id) and desk.elsewhere:
+            await self._exchange.tell(desk, "leave", tab_id=tab.tab_id, channel=tab.channel_name)
+        await self.leave(agent_id, tab.tab_id, tab.channel_name)
+
+    async def leave(self, agent_id: Any, tab_id: str, channel_name: str) -> None:
+        """A tab of the agent has gone. After the last one the session lingers, then it is closed."""
+        desk = self.office.desks.get(agent_id)
+        if desk is not None and desk.tabs.stand_up(tab_id, channel_name):
+            await self.office.tabs_gone(desk)
+
+    async def seat(self, agent_id: Any, tab: Tab, *, focused: bool, wants_snapshot: bool) -> None:
+        """A tab that is connected to another process presents itself to the session that this one runs."""
+        desk = self.office.desk(agent_id)
+        desk.tabs.sit_down(tab, focused=focused)
+        self.office.stay(agent_id)
+        await desk.tabs.elect(desk.fence)
+        if wants_snapshot:
+            await desk.send_snapshot(tab.tab_id)
+
+    async def present(self, agent_id: Any, tab: Tab, holder: str, fence: int) -> None:
+        """`holder` runs the session from now on: a tab of this process presents itself there."""
+        desk = self.office.desks.get(agent_id)
+        if desk is None or holder == self.office.holder or self.office.runs(agent_id) or fence < desk.fence:
+            return
+        desk.fence, desk.elsewhere = fence, holder
+        self.office.keeper.watch(agent_id)
+        await self._exchange.present(desk, tab)
 
     async def focus(self, agent_id: Any, tab_id: str) -> None:
         """A tab has got the focus: it is the one that rings and pops now."""
-        desk = self._desks.get(agent_id)
-        if desk is not None:
-            desk.focus(tab_id)
-            await desk.elect()
+        desk = self.office.desks.get(agent_id)
+        if desk is None:
+            return
+        desk.tabs.focus(tab_id)
+        if self.office.is_elsewhere(desk):
+            await self._exchange.tell(desk, "focus", tab_id=tab_id)
+        else:
+            await desk.tabs.elect(desk.fence)
 
     async def send_snapshot(self, agent_id: Any, tab_id: str) -> None:
-        """Send a tab what it must know when it has connected, or has missed something."""
-        desk = self._desks.get(agent_id)
-        if desk is not None:
+        """Send a tab what it must know when it has missed something."""
+        desk = self.office.desks.get(agent_id)
+        if desk is None:
+            return
+        if self.office.is_elsewhere(desk):
+            await self._exchange.tell(desk, "snapshot", tab_id=tab_id)
+        else:
             await desk.send_snapshot(tab_id)
 
-    # -- the session --------------------------------------------------------------------------------------------
+    # -- what tabs want -----------------------------------------------------------------------------------------
 
     async def login(self, agent_id: Any, credentials: Credentials | None = None) -> CommandAnswer:
-        """See to it that the agent has a session: join the one there is, or start one.
+        """See to it that the agent has a session: join the one there is, or start one here.
 
         Args:
             credentials: as typed by the agent; None for her stored account.
         """
-        async with self._turn(agent_id):
-            desk = self._desks.get(agent_id)
+        async with self.office.turn(agent_id):
+            desk = self.office.desks.get(agent_id)
             if desk is None:
                 return CommandAnswer(ok=False, message="The page is not connected.", code="not_attached")
-            if self._joins(desk, credentials):
+            if not self.office.runs(agent_id):
+                await self.office.find_holder(desk)
+            if self.office.is_elsewhere(desk):
+                given = proof(credentials) if credentials else ""
+                answer = await self._exchange.ask(desk, "login", proof=given)
+                if answer.ok or answer.code != "other_credentials":
+                    # Without an answer the session is on its way from one process to another; it will be here soon.
+                    return CommandAnswer(ok=True)
+            tenure = self.office.tenures.get(agent_id)
+            if tenure is not None and tenure.joins(credentials):
                 if desk.session is not None:
                     desk.session.retry_now()
                 return CommandAnswer(ok=True)
             # The former session lets go of the lease before the next one claims it.
-            await self._stop_story(agent_id)
-            desk.credentials, desk.is_leaving = credentials, False
+            await self.office.stop(agent_id)
             # Whoever gets the answer must not take the former session's state for the new one's.
             await desk.tell(SessionState(state=LinkState.CONNECTING))
-            self._stories[agent_id] = asyncio.ensure_future(self._story(desk, credentials))
+            self.office.start(desk, credentials)
             return CommandAnswer(ok=True)
 
-    def _joins(self, desk: Desk, credentials: Credentials | None) -> bool:
-        story = self._stories.get(desk.agent_id)
-        is_ending = desk.is_leaving or (desk.session is not None and desk.session.is_over)
-        if story is None or story.done() or is_ending:
-            return False
-        used = desk.credentials if desk.session is None else desk.session.connector.credentials
-        return credentials is None or credentials == used
+    async def join_login(self, agent_id: Any, given: str) -> CommandAnswer:
+        """Somebody has logged in through another process: whether the session here is hers, or goes there."""
+        desk, tenure = self.office.desks[agent_id], self.office.tenures[agent_id]
+        if tenure.joins_by_proof(given):
+            if desk.session is not None:
+                desk.session.retry_now()
+            return CommandAnswer(ok=True)
+        if not given:
+            await tenure.begin_anew(only_if_changed=False)
+            return CommandAnswer(ok=True)
+        await self.office.hand_over(agent_id, wanted_seconds=0.0)
+        return CommandAnswer(ok=False, code="other_credentials")
 
-    def _turn(self, agent_id: Any) -> asyncio.Lock:
-        """Whoever starts or stops an agent's session holds this: there is never more than one session."""
-        return self._turns.setdefault(agent_id, asyncio.Lock())
+    async def ask(self, agent_id: Any, tab: Tab, kind: str, message: dict[str, Any]) -> CommandAnswer:
+        """Carry out what a tab of this process wants: a "command", a "pop", the "directory".
 
-    async def command(self, agent_id: Any, command: Command) -> CommandAnswer:
-        """Carry out one command of an agent on her session."""
-        desk = self._desks.get(agent_id)
-        session = desk.session if desk is not None else None
-        if session is None:
-            return CommandAnswer(
-                ok=False, message="You are not connected to the telephone system.", code="not_connected"
-            )
+        Raises:
+            InvalidCommand: the message makes no sense.
+        """
+        desk = self.office.desks.get(agent_id)
+        if desk is None or not self.office.is_elsewhere(desk):
+            answer = await self.act(agent_id, tab.tab_id, kind, message)
+        else:
+            if kind == "command":
+                parse_command(message)
+            answer = await self._exchange.ask(desk, "act", tab_id=tab.tab_id, kind=kind, message=message)
+            if answer.code == "timed_out" and kind == "command":
+                now = datetime.now(UTC)
+                said = SessionEvent(name=EventName.INFO, message=answer.message, code=answer.code, at=now)
+                await desk.tell_tabs_here({"type": "event", "event": said.to_json()})
+        if kind == "pop" and answer.ok:
+            tab.popped.append(str(message.get("call_id")))
+        return answer
+
+    async def act(self, agent_id: Any, tab_id: str, kind: str, message: dict[str, Any]) -> CommandAnswer:
+        """Carry out what a tab wants on the session that this process runs. Raises InvalidCommand."""
+        desk = self.office.desks.get(agent_id)
+        command = parse_command(message) if kind == "command" else None
+        if desk is None or desk.session is None or not self.office.keeper.holds(agent_id):
+            return CommandAnswer(ok=True, data={"users": []}) if kind == "directory" else NOT_CONNECTED
+        if command is not None:
+            fence = message.get("fence")
+            if isinstance(fence, int) and 0 <= fence != desk.fence:
+                return OUTDATED
+            with metrics.command_seconds.time():
+                answer = await self._command(desk, command)
+            metrics.commands_total.labels(name=str(message["command"]), outcome=answer.code or "ok").inc()
+            return answer
+        if kind == "pop":
+            return desk.claim_pop(tab_id, str(message.get("call_id")))
+        return await self._directory(desk)
+
+    async def _command(self, desk: Desk, command: Command) -> CommandAnswer:
+        session = desk.session
+        assert session is not None
         if isinstance(command, Dial):
-            veto = await ask_for_veto(agent_id, command.number, session.connector.number_plan)
+            veto = await ask_for_veto(desk.agent_id, command.number, session.connector.number_plan)
             if veto:
                 return CommandAnswer(ok=False, message=veto, code="vetoed")
+        if not self.office.keeper.holds(desk.agent_id):
+            return NOT_CONNECTED
         return await session.command(command)
 
-    async def directory(self, agent_id: Any) -> CommandAnswer:
-        """The colleagues whom the agent may transfer to: ``data["users"]``."""
-        desk = self._desks.get(agent_id)
-        session = desk.session if desk is not None else None
+    async def _directory(self, desk: Desk) -> CommandAnswer:
+        session = desk.session
         if session is None or Capability.DIRECTORY not in session.connector.capabilities:
             return CommandAnswer(ok=True, data={"users": []})
         try:
@@ -176,8 +238,13 @@ class SessionHost:
 
     async def review(self, agent_id: Any) -> None:
         """An agent's rights may have changed: her tabs show what she may see now."""
-        desk = self._desks.get(agent_id)
-        if desk is None or desk.session is None or desk.is_under_review:
+        desk = self.office.desks.get(agent_id)
+        if desk is None or desk.is_under_review:
+            return
+        if self.office.is_elsewhere(desk):
+            await self._exchange.tell(desk, "review")
+            return
+        if desk.session is None:
             return
         desk.is_under_review = True
         try:
@@ -186,214 +253,69 @@ class SessionHost:
             desk.is_under_review = False
         await contacts.arefresh_rights(agent_id)
         desk.review(await WORK_THREADS.run(calllog.recent_calls, agent_id, get_settings().recent_seconds))
-        for tab_id in list(desk.tabs):
-            await desk.send_snapshot(tab_id)
+        await desk.send_snapshots()
 
-    def note_changed(self, agent_id: Any, call_id: str, text: str) -> None:
+    async def note_changed(self, agent_id: Any, call_id: str, text: str) -> None:
         """The agent has saved a note on a call."""
-        desk = self._desks.get(agent_id)
-        if desk is not None:
-            desk.note_changed(call_id, text)
+        desk = self.office.desks.get(agent_id)
+        if desk is None:
+            return
+        desk.note_changed(call_id, text)
+        if self.office.is_elsewhere(desk):
+            await self._exchange.tell(desk, "note", call_id=call_id, text=text)
 
-    async def close(self, agent_id: Any) -> None:
-        """End the agent's session here and let go of her lease, unless a tab has come back."""
-        async with self._turn(agent_id):
-            desk = self._desks.get(agent_id)
-            if desk is None or desk.tabs:
-                return
-            self._lingering.pop(agent_id, None)
-            if desk.keep_open and desk.session is not None and not desk.session.is_over:
-                return
-            await self._stop_story(agent_id)
-            if not desk.tabs:
-                del self._desks[agent_id]
+    # -- without tabs, and the end --------------------------------------------------------------------------------
+
+    async def keep(self, agent_id: Any) -> bool:
+        """Run the agent's session without a tab, and keep it; False if another process has it."""
+        self._rounds.start()
+        return await self.office.keep(agent_id)
+
+    def kept(self) -> set[Any]:
+        """The agents whose sessions this process runs."""
+        return set(self.office.tenures)
+
+    def health(self) -> dict[str, bool]:
+        """What of this process works: {"bus": .., "leases": ..}."""
+        return {"bus": self.office.mailbox.is_heard, "leases": self.office.keeper.is_renewing}
 
     async def shut_down(self) -> None:
-        """End all sessions, which hands back their leases, within a few seconds. The process is about to end."""
-        for timer in self._lingering.values():
-            timer.cancel()
-        ending = {*self._stories.values(), *self._chores, *filter(None, (self._renewal, self._refreshing))}
-        for task in ending:
-            task.cancel()
-        if ending:
-            await asyncio.wait(ending, timeout=END_SECONDS)
-
-    # -- the life of one session --------------------------------------------------------------------------------
-
-    async def _story(self, desk: Desk, credentials: Credentials | None) -> None:
-        """Claim, build, run, release: one session from its beginning to its end."""
-        agent_id = desk.agent_id
-        try:
-            desk.fence = await self._claim(desk)
-            account, calls, notes, desk.recent = await self._patiently(desk, WORK_THREADS, _load, agent_id)
-            connector = self._connector(desk, account, credentials)
-            if connector is None:
-                await desk.tell(NO_ACCOUNT)
-                return
-            session = AgentSession(
-                connector,
-                desk.tell,
-                number=account.number if account else "",
-                command_seconds=get_settings().command_seconds,
-            )
-            session.board.restore(calls)
-            desk.session = session
-            desk.take_over(calls, notes)
-            await session.run()
-        except asyncio.CancelledError:
-            raise
-        except (CTIError, ImproperlyConfigured, ValueError) as error:
-            logger.error("The session of agent %s cannot start: %s", agent_id, error)
-            shown = str(error) if isinstance(error, CTIError) else "Your telephone account is not configured correctly."
-            await desk.tell(SessionState(state=LinkState.REFUSED, message=shown, code="misconfigured"))
-        except Exception:
-            logger.exception("The session of agent %s failed", agent_id)
-            sentence = "The telephone session failed unexpectedly."
-            await desk.tell(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
-        finally:
-            desk.is_leaving = True
-            with contextlib.suppress(db.Error, RuntimeError):  # at the process's end there are no threads any more
-                await asyncio.shield(LEASE_THREAD.run(lease.release, self.holder, agent_id))
-
-    def _connector(
-        self, desk: Desk, account: ConnectorAccount | None, credentials: Credentials | None
-    ) -> Connector | None:
-        settings = get_settings()
-        if account is not None and not account.is_active:
-            return None
-        if account is None and credentials is None:
-            return None
-        desk.connector = account.connector if account else settings.connector
-        desk.keep_open = account is not None and account.keep_open
-        desk.region = (account.region if account else "") or settings.region
-        desk.pop_policy = PopPolicy(
-            action=(account.pop_action if account else "") or settings.pop_action,
-            when=(account.pop_when if account else "") or settings.pop_when,
-        )
-        if credentials is None and account is not None:
-            credentials = account.credentials()
-        return build_connector(
-            desk.connector, credentials or Credentials(), account.options if account else None, desk.region
-        )
-
-    async def _claim(self, desk: Desk) -> int:
-        """Wait until this process holds the agent's lease; the fence."""
-        if self._renewal is None:
-            # Not every server tells its application that it ends; whoever comes next should not have to wait.
-            atexit.register(self._end_at_exit, asyncio.get_running_loop())
-        if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.ensure_future(self._renew_leases())
-        seconds = get_settings().lease_seconds
-        claim = partial(self._patiently, desk, LEASE_THREAD, lease.claim, desk.agent_id, self.holder, seconds)
-        while (fence := await claim()) is None:
-            await desk.tell(TAKING_OVER)
-            await asyncio.sleep(CLAIM_SECONDS)
-        return int(fence)
-
-    async def _patiently(self, desk: Desk, threads: DatabaseThreads, function: Callable[..., Any], *args: Any) -> Any:
-        """Ask the database, again and again if need be: an outage delays a session and does not refuse it."""
-        while True:
-            try:
-                return await threads.run(function, *args)
-            except db.Error as error:
-                logger.warning(
-                    "The session of agent %s waits for the database (%s)", desk.agent_id, type(error).__name__
-                )
-            await desk.tell(WAITING_FOR_DATABASE)
-            await asyncio.sleep(CLAIM_SECONDS)
-
-    def _end_at_exit(self, loop: asyncio.AbstractEventLoop) -> None:
-        with contextlib.suppress(Exception):
-            if not (loop.is_closed() or loop.is_running()):
-                loop.run_until_complete(self.shut_down())
-        with contextlib.suppress(Exception):
-            calllog.flush(END_SECONDS)
-            lease.release(self.holder)
-
-    async def _renew_leases(self) -> None:
-        """Renew the leases of this process, three times in the life of one; stop the sessions whose lease is lost."""
-        while True:
-            seconds = get_settings().lease_seconds
-            await asyncio.sleep(seconds / 3)
-            running = {agent_id: story for agent_id, story in self._stories.items() if not story.done()}
-            self._collector.follow(len(running))
-            if not running:
-                continue
-            if self._refreshing is None or self._refreshing.done():
-                self._refreshing = asyncio.ensure_future(self._refresh_rights(set(running), seconds / 3))
-            try:
-                if await LEASE_THREAD.run(lease.renew, self.holder, seconds, list(running)) < len(running):
-                    held = await LEASE_THREAD.run(lease.held_by, self.holder)
-                    for agent_id in running.keys() - held:
-                        self._begin(self._lose(agent_id, running[agent_id]))
-            except Exception as error:
-                # Nobody else can claim without the database either; the calls go on.
-                logger.warning("The session leases could not be renewed (%s); trying again", type(error).__name__)
-
-    async def _refresh_rights(self, running: set[Any], seconds: float) -> None:
-        """Look up the rights of a few agents anew, so that no ring has to: each one's before they are too old."""
-        self._stale = [agent_id for agent_id in self._stale if agent_id in running] or list(running)
-        share = math.ceil(len(running) * seconds / (contacts.RIGHTS_SECONDS / 2))
-        for agent_id in self._stale[:share]:
-            with contextlib.suppress(db.Error):
-                rights = await contacts.arefresh_rights(agent_id)
-                desk = self._desks.get(agent_id)
-                if desk is not None and desk.keep_open and not rights.has_perm(PERMISSION):
-                    desk.keep_open = False  # no page is there whose socket would be closed
-                    await self.close(agent_id)
-        del self._stale[:share]
-
-    async def _lose(self, agent_id: Any, story: "asyncio.Task[None]") -> None:
-        async with self._turn(agent_id):
-            desk = self._desks.get(agent_id)
-            if desk is None or desk.session is None or self._stories.get(agent_id) is not story:
-                return  # still claiming, or over
-            logger.warning("The session of agent %s is run by another process now", agent_id)
-            await self._stop_story(agent_id)
-            await desk.tell(TAKEN_OVER)
-
-    async def _stop_story(self, agent_id: Any) -> None:
-        """End the agent's story, if there is one. Only for whoever has the agent's turn."""
-        story = self._stories.get(agent_id)
-        desk = self._desks.get(agent_id)
-        if story is not None:
-            if desk is not None and desk.session is not None and desk.session.is_over:
-                await asyncio.wait({story}, timeout=get_settings().command_seconds)  # it is letting go of its line
-            story.cancel()
-            await asyncio.wait({story})
-            del self._stories[agent_id]
-        if desk is not None:
-            desk.session = None
-
-    def _stop_lingering(self, agent_id: Any) -> None:
-        self._begin(self.close(agent_id))
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        chore = asyncio.ensure_future(work)
-        self._chores.add(chore)
-        chore.add_done_callback(self._chores.discard)
-
-
-def _load(agent_id: Any) -> tuple[ConnectorAccount | None, list[Call], dict[str, str], list[dict[str, Any]]]:
-    """The agent's account, her calls that were live when last heard of, her notes on them, and her recent calls."""
-    account = ConnectorAccount.objects.filter(user_id=agent_id).first()
-    calls = calllog.open_calls(agent_id)
-    notes = calllog.notes_for([call.call_id for call in calls], agent_id)
-    return account, calls, notes, calllog.recent_calls(agent_id, get_settings().recent_seconds)
+        """End all sessions and hand them over, within two seconds. The process is about to end."""
+        self._rounds.stop()
+        await self.office.shut_down()
 
 
 _hosts: "WeakKeyDictionary[asyncio.AbstractEventLoop, SessionHost]" = WeakKeyDictionary()
 
 
+def _end_at_exit(loop: asyncio.AbstractEventLoop, host: SessionHost) -> None:
+    """Not every server tells its application that it ends; whoever comes next should not have to wait."""
+    with contextlib.suppress(Exception):
+        if not (loop.is_closed() or loop.is_running()):
+            loop.run_until_complete(host.shut_down())
+    with contextlib.suppress(Exception):
+        calllog.flush(AT_EXIT_SECONDS)
+        lease.release(host.office.holder, wanted_seconds=get_settings().linger_seconds)
+
+
 async def shut_down() -> None:
     """End the sessions of this process, and write what the call log still holds: what a server's shutdown calls."""
-    host = _hosts.get(asyncio.get_running_loop())
+    host = current_host()
     if host is not None:
         await host.shut_down()
-        await calllog.aflush(END_SECONDS)
+        await calllog.aflush(AT_EXIT_SECONDS)
 
 
-def get_host(pop_path: Callable[[str], str]) -> SessionHost:
+def current_host() -> SessionHost | None:
+    """The host of this process (of the running event loop), if it has one."""
+    return _hosts.get(asyncio.get_running_loop())
+
+
+def get_host() -> SessionHost:
     """The host of this process (of the running event loop), made at the first call."""
     loop = asyncio.get_running_loop()
-    return _hosts.get(loop) or _hosts.setdefault(loop, SessionHost(pop_path))
+    host = _hosts.get(loop)
+    if host is None:
+        host = _hosts[loop] = SessionHost()
+        atexit.register(_end_at_exit, loop, host)
+    return host

@@ -140,7 +140,7 @@ async def test_a_call_of_the_agents_phone_reaches_her_tab_with_what_she_may_do()
     assert (call["source"], call["sourceName"], call["display"]) == ("+442079460018", "Dana", "020 7946 0018")
     assert "answer" in call["actions"]
     assert call["match"] == "none"
-    assert call["pop"]["tab"] == tab.tab
+    assert call["pop"]["action"] == "open"
 
 
 async def test_a_tab_that_connects_later_gets_everything_in_its_snapshot():
@@ -168,7 +168,7 @@ async def test_a_page_reload_keeps_the_session_and_the_call():
 async def test_the_session_ends_when_nobody_has_come_back_in_time():
     _, key = await agent()
     async with ready(key) as (_, pbx):
-        story = next(iter(host_module._hosts.values()))._stories.copy().popitem()[1]
+        story = next(iter(host_module._hosts.values())).office.tenures.copy().popitem()[1].task
     await asyncio.wait_for(asyncio.wait({story}), 5)
     assert pbx.closed
 

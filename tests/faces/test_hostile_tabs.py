@@ -16,7 +16,7 @@ from cti_django.exceptions import LoginRefused
 from cti_django.models import AgentLease, CallNote
 from cti_django.sessions import access, bus
 from cti_django.sessions import host as host_module
-from cti_django.sessions.desk import Tab as DeskTab
+from cti_django.sessions.tabs import Tab as DeskTab
 from tests.faces.test_consumers import Tab, agent, connected, fake_telephone_system, made, ready
 
 __all__ = ["fake_telephone_system"]
@@ -43,10 +43,11 @@ async def test_a_page_that_came_back_outlives_its_old_socket():
     user, key = await agent()
     async with ready(key) as (old, pbx), connected(key, tab=old.tab) as again:
         await old.socket.disconnect()
-        assert list(the_host()._desks[user.pk].tabs) == [again.tab]
-        assert not the_host()._lingering
+        assert [each.tab_id for each in the_host().office.desks[user.pk].tabs] == [again.tab]
+        assert not the_host().office._lingering
         pbx.leg(CallState.RINGING)
-        assert (await again.hear_event("RINGING"))["call"]["pop"]["tab"] == again.tab
+        call = (await again.hear_event("RINGING"))["call"]
+        assert (await again.answer("pop", type="pop", call_id=call["id"]))["ok"]
 
 
 async def test_a_channel_layer_that_fails_takes_its_tab_with_it(monkeypatch):
@@ -63,7 +64,7 @@ async def test_a_channel_layer_that_fails_takes_its_tab_with_it(monkeypatch):
     await bus.publish(user.pk, {"type": "session"})
     with pytest.raises(ConnectionError):
         await tab.socket.wait(timeout=5)
-    await until(lambda: user.pk not in the_host()._desks)
+    await until(lambda: user.pk not in the_host().office.desks)
 
 
 async def test_a_channel_layer_that_cannot_send_stops_no_session(monkeypatch):
@@ -77,7 +78,7 @@ async def test_a_channel_layer_that_cannot_send_stops_no_session(monkeypatch):
 
         monkeypatch.setattr(layer, "group_send", fails)
         pbx.leg(CallState.RINGING)
-        await until(lambda: the_host()._desks[user.pk].session.board.calls())
+        await until(lambda: the_host().office.desks[user.pk].session.board.calls())
         await until(lambda: calllog.outbox.calls(user.pk) or calllog.flush(0))
         monkeypatch.setattr(layer, "group_send", good)
         pbx.leg(CallState.CONNECTED)
@@ -108,9 +109,9 @@ async def test_two_tabs_that_log_in_at_the_same_moment_share_one_session():
         answers = await asyncio.gather(*(the_host().login(user.pk) for _tab in range(2)))
         assert [answer.ok for answer in answers] == [True, True]
         await tab.hear_event("READY")
-        await until(lambda: the_host()._desks[user.pk].session is not None)
+        await until(lambda: the_host().office.desks[user.pk].session is not None)
         assert len(made) == 2  # the first session's and the second's
-        assert the_host()._desks[user.pk].session.connector is made[-1]
+        assert the_host().office.desks[user.pk].session.connector is made[-1]
 
 
 async def test_credentials_typed_while_a_session_still_starts_are_not_lost(monkeypatch):
@@ -127,7 +128,7 @@ async def test_credentials_typed_while_a_session_still_starts_are_not_lost(monke
         assert (await tab.answer("3", type="login", username="b@example.com", password="x"))["ok"]
         await tab.hear_event("READY")
         assert made[-1].credentials.username == "b@example.com"
-        assert (made[-2].closed, len(the_host()._stories)) == (True, 1)
+        assert (made[-2].closed, len(the_host().office.tenures)) == (True, 1)
 
 
 async def test_a_log_in_behind_a_log_out_starts_anew():
@@ -225,7 +226,7 @@ async def test_any_value_in_any_field_of_any_message_leaves_the_session_alive(ki
             await tab.say(**{"type": kind, "id": "x", "command": "call", "number": "10032", field: value})
         await tab.say(type="login", id="well")
         await tab.hear("answer")
-        await until(lambda: not the_host()._desks or all(not story.done() for story in the_host()._stories.values()))
+        await until(lambda: not the_host().office.desks or all(not story.done() for story in the_host().office.tenures.values()))
         await tab.say(type="ping")
         assert await tab.hear("pong")
 
@@ -249,15 +250,15 @@ async def test_a_thousand_messages_at_once_get_their_answers_and_few_snapshots()
 async def test_two_thousand_tabs_of_one_agent_come_and_go_and_leave_nothing():
     user, key = await agent()
     async with ready(key) as (tab, pbx):
-        host, desk = the_host(), the_host()._desks[user.pk]
+        host, desk = the_host(), the_host().office.desks[user.pk]
         others = [DeskTab(f"other-{number:06}", f"channel-{number}") for number in range(2000)]
         for other in others:
-            await host.attach(user.pk, other, focused=True)
+            host.attach(user.pk, other, focused=True)
         pbx.leg(CallState.RINGING)
         assert (await tab.hear_event("RINGING"))["call"]["pop"]["tab"] == "other-001999"
         for other in others:
             await host.detach(user.pk, other)
-        assert (list(desk.tabs), host._lingering) == ([tab.tab], {})
+        assert (list(desk.tabs), host.office._lingering) == ([tab.tab], {})
 
 
 async def test_a_lost_lease_stops_the_session_and_its_tabs_are_told(settings):
@@ -281,7 +282,7 @@ async def test_a_lease_that_could_not_be_released_runs_out(settings, monkeypatch
             broken.setattr(host_module.lease, "release", lambda *args: None)
             async with ready(alices_key, tab="tab-00000002"):
                 pass
-            await until(lambda: alice.pk not in the_host()._stories)
+            await until(lambda: alice.pk not in the_host().office.tenures)
         await until(AgentLease.objects.filter(agent=alice, expires_at__lt=Now()).aexists)
         await until(AgentLease.objects.filter(agent=bob, expires_at__gt=Now()).aexists)
         assert await AgentLease.objects.filter(agent=alice, expires_at__lt=Now()).aexists()

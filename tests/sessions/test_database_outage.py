@@ -77,7 +77,7 @@ async def at_work(settings):
         await ConnectorAccount.objects.acreate(user=user, username="alice@example.com", password="sandbox")
         async with connected(key) as tab:
             yield sandbox, user, tab
-        await until(lambda: not the_host()._stories)
+        await until(lambda: not the_host().office.tenures)
     calllog.flush(5)
     host_module._hosts.clear()
 

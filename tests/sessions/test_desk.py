@@ -13,7 +13,8 @@ from cti_django.connectors.base import Credentials
 from cti_django.contacts import Candidate, Match
 from cti_django.sessions import bus
 from cti_django.sessions import desk as desk_module
-from cti_django.sessions.desk import Desk, PopPolicy, Tab
+from cti_django.sessions.desk import Desk, PopPolicy
+from cti_django.sessions.tabs import Tab
 from cti_django.sessions.herald import flush
 from cti_django.sessions.session import AgentSession
 from cti_django.signals import call_event
@@ -71,7 +72,7 @@ def world(monkeypatch):
 
 @pytest.fixture
 async def desk(world):
-    desk = Desk(agent_id=1, pop_path=lambda call_id: f"/cti/pop/{call_id}/", fence=3, region="GB")
+    desk = Desk(agent_id=1, fence=3, region="GB")
     desk.session = AgentSession(FakeConnector(Credentials(), {}), desk.tell)
     desk.sit_down(Tab("tab-1", "channel-1"), focused=True)
     await desk.elect()

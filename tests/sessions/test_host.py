@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission
 from cti_django import calllog
 from cti_django.calls.states import CallState
 from cti_django.models import CallRecord, ConnectorAccount
-from cti_django.sessions.desk import Tab as DeskTab
+from cti_django.sessions.tabs import Tab as DeskTab
 from cti_django.testing import FakeConnector
 from tests.faces.test_consumers import agent, connected, fake_telephone_system, ready
 from tests.faces.test_hostile_tabs import the_host, until
@@ -27,7 +27,7 @@ async def test_a_call_that_is_taken_over_keeps_its_note_and_finds_its_contact_ag
         call_id = (await tab.hear_event("CONNECTED"))["call"]["id"]
         assert (await tab.answer("1", type="note", call_id=call_id, text="wants a quote"))["ok"]
         await calllog.aflush(5)
-    await until(lambda: user.pk not in the_host()._desks)
+    await until(lambda: user.pk not in the_host().office.desks)
 
     monkeypatch.setattr(FakeConnector, "open", _open_quietly)
     async with connected(key) as tab:
@@ -68,44 +68,44 @@ async def test_an_account_that_keeps_its_session_open_has_it_without_a_page_unti
     await ConnectorAccount.objects.filter(user=user).aupdate(keep_open=True)
     async with ready(key) as (_, pbx):
         pass
-    await until(lambda: not the_host()._lingering)
+    await until(lambda: not the_host().office._lingering)
     pbx.leg(CallState.RINGING)
     await until(CallRecord.objects.filter(agent=user, state="RINGING").aexists)
     assert not pbx.closed
 
     await sync_to_async(user.user_permissions.clear)()
-    await until(lambda: pbx.closed and not the_host()._desks)
+    await until(lambda: pbx.closed and not the_host().office.desks)
 
 
 async def test_an_account_whose_session_is_not_kept_open_leaves_nothing():
     _, key = await agent()
     async with ready(key) as (_, pbx):
         pass
-    await until(lambda: pbx.closed and not the_host()._stories and not the_host()._desks)
-    assert not the_host()._turns
+    await until(lambda: pbx.closed and not the_host().office.tenures and not the_host().office.desks)
+    assert not the_host().office._turns
 
 
 async def test_two_thousand_tabs_and_calls_leave_nothing_behind(settings, monkeypatch):
     monkeypatch.setattr("cti_django.calls.board.MAX_CALLS", 50)
     user, key = await agent()
     async with ready(key) as (tab, pbx):
-        host, desk = the_host(), the_host()._desks[user.pk]
+        host, desk = the_host(), the_host().office.desks[user.pk]
         await tab.answer("1", type="directory")
         await until(lambda: tasks() <= 12)
         base = tasks()
         for number in range(2000):
             other = DeskTab(f"other-{number:06}", f"channel-{number}")
-            await host.attach(user.pk, other, focused=bool(number % 2))
+            host.attach(user.pk, other, focused=bool(number % 2))
             for state in (CallState.RINGING, CallState.CONNECTED, CallState.HANGUP):
                 pbx.leg(state, provider_call_id=str(number))
             await host.detach(user.pk, other)
         await until(lambda: not pbx._said.qsize() and not desk._dossiers, seconds=60)
-        assert list(desk.tabs) == [tab.tab]
+        assert [each.tab_id for each in desk.tabs] == [tab.tab]
         assert (len(desk.recent), len(desk._late), len(desk._dossiers)) == (50, 0, 0)
         board = desk.session.board
         assert max(len(board._entries), len(board._by_call_id), len(board._ended)) <= 50
         assert len(desk.session._timers) == len(desk.session._chores) == 0
-        assert (host._lingering, len(host._chores)) == ({}, 0)
+        assert (host.office._lingering, len(host.office._chores)) == ({}, 0)
         assert tasks() <= base
         await calllog.aflush(30)
         assert calllog.outbox.length == 0

@@ -1,0 +1,254 @@
+"""One agent's session in this process: from the claim of her lease, through log-ins and lost lines, to its release."""
+
+import asyncio
+import contextlib
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from django import db
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.crypto import salted_hmac
+
+from .. import calllog, metrics
+from ..calls.events import Call, Event
+from ..conf import get_settings
+from ..connectors.base import Connector, Credentials
+from ..exceptions import CTIError
+from ..models import ConnectorAccount
+from ..threads import WORK_THREADS
+from . import bus
+from .desk import Desk, PopPolicy
+from .keeper import Keeper
+from .mailbox import Mailbox
+from .registry import build_connector
+from .session import AgentSession, LinkState, SessionState, call_id_for
+
+__all__ = ["Tenure", "proof"]
+
+logger = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 1.0  # between attempts while the database cannot be reached
+FLUSH_SECONDS = 1.0  # how long the successor may have to wait for the calls to be written
+CLOSE_SECONDS = 0.5  # how long a line may take to close
+WAITING_FOR_DATABASE = SessionState(
+    state=LinkState.CONNECTING, code="no_database", message="The database cannot be reached. It is tried again."
+)
+NO_ACCOUNT = SessionState(state=LinkState.NONE, code="no_account", message="You have no telephone account yet.")
+INACTIVE = SessionState(
+    state=LinkState.NONE, code="account_inactive", message="Your telephone account has been switched off."
+)
+
+
+def proof(credentials: Credentials) -> str:
+    """What two processes compare to know whether they mean the same credentials; none can be read from it."""
+    told = "\0".join((credentials.username, credentials.password, credentials.api_key))
+    return salted_hmac("cti_django.credentials", told, algorithm="sha256").hexdigest()
+
+
+class Tenure:
+    """Runs one agent's session while this process holds her lease.
+
+    A session that is refused or logged out stays on its desk, so that tabs everywhere see what became of it, and begins
+    anew after ``begin_anew``.
+
+    Args:
+        credentials: as typed by the agent; None for her stored account.
+    """
+
+    def __init__(self, desk: Desk, keeper: Keeper, mailbox: Mailbox, credentials: Credentials | None = None) -> None:
+        self.desk = desk
+        self.credentials = credentials
+        self.is_claimed = asyncio.Event()
+        self.is_leaving = False  # it is about to end ...
+        self.is_stopped = False  # ... because it was told to
+        self.wanted_seconds = 0.0  # for how long somebody else may go on with it
+        self.releases = True  # whether it lets go of the lease itself when it ends
+        self._keeper, self._mailbox = keeper, mailbox
+        self._changed = asyncio.Event()
+        self._account: ConnectorAccount | None = None
+        self.task: asyncio.Task[None]
+
+    def start(self) -> "asyncio.Task[None]":
+        """Begin. It ends by itself only if another process was faster."""
+        self.task = asyncio.ensure_future(self._live())
+        return self.task
+
+    async def stop(self) -> None:
+        """End it, and wait for that."""
+        self.is_leaving = self.is_stopped = True
+        self.task.cancel()
+        await asyncio.wait({self.task})
+
+    def joins(self, credentials: Credentials | None) -> bool:
+        """Whether who logs in with `credentials` (None: the stored account's) gets this session."""
+        session = self.desk.session
+        if self.is_leaving or self._is_over:
+            return False
+        used = self.credentials if session is None else session.connector.credentials
+        return credentials is None or credentials == used
+
+    def joins_by_proof(self, given: str) -> bool:
+        """``joins`` for somebody in another process; `given` "" for the stored account."""
+        session = self.desk.session
+        used = self.credentials if session is None else session.connector.credentials
+        if self.is_leaving or self._is_over:
+            return False
+        return not given or (used is not None and hmac.compare_digest(given, proof(used)))
+
+    @property
+    def _is_over(self) -> bool:
+        state = self.desk.state
+        return self.is_claimed.is_set() and (
+            state.state in (LinkState.REFUSED, LinkState.LOGGED_OUT) or state in (NO_ACCOUNT, INACTIVE)
+        )
+
+    async def begin_anew(self, *, only_if_changed: bool) -> None:
+        """The agent's account may have changed: go on with what is stored now.
+
+        Args:
+            only_if_changed: leave a session alone that would not be another one.
+        """
+        account = await self._patiently(WORK_THREADS.run, _account_of, self.desk.agent_id)
+        if only_if_changed and not self._is_over and _same(account, self._account):
+            self._set_policy(account)
+            return
+        if account is not None:
+            self.credentials = None
+        self._changed.set()
+
+    # -- its life -----------------------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        desk, keeper = self.desk, self._keeper
+        try:
+            fence = await self._patiently(keeper.claim, desk.agent_id, desk.fence)
+            if fence is None:
+                return
+            self.is_claimed.set()
+            desk.begin_tenure(fence)
+            logger.info("Session claimed", extra={"agent_id": desk.agent_id, "fence": fence})
+            await self._mailbox.join(desk.agent_id)
+            await bus.tell(bus.agent_group(desk.agent_id), {"type": "cti.who", "holder": keeper.holder, "fence": fence})
+            await desk.tabs.elect(fence)
+            while True:
+                self._changed.clear()
+                await self._until_changed(self._run_session())
+        finally:
+            self.is_leaving = True
+            desk.session = None
+            if self.is_claimed.is_set():
+                await asyncio.shield(self._let_go())
+
+    async def _until_changed(self, session: Awaitable[None]) -> None:
+        running = asyncio.ensure_future(session)
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await changed
+        finally:
+            changed.cancel()
+            if self._is_over:
+                await asyncio.wait({running}, timeout=CLOSE_SECONDS)  # it is letting go of its line
+            running.cancel()
+            await asyncio.wait({running}, timeout=CLOSE_SECONDS)
+
+    async def _let_go(self) -> None:
+        agent_id = self.desk.agent_id
+        await self._mailbox.leave(agent_id)
+        if self.releases and agent_id in self._keeper.held:
+            await calllog.aflush(FLUSH_SECONDS)
+            with contextlib.suppress(db.Error, RuntimeError):  # at the process's end there are no threads any more
+                await self._keeper.release([agent_id], self.wanted_seconds)
+            logger.info("Session released", extra={"agent_id": agent_id, "fence": self.desk.fence})
+
+    async def _run_session(self) -> None:
+        """Load, build, run: one session until it is over."""
+        desk = self.desk
+        try:
+            self._account, calls, notes, desk.recent = await self._patiently(WORK_THREADS.run, _load, desk.agent_id)
+            connector = self._connector(self._account)
+            if connector is None:
+                await self._tell(NO_ACCOUNT if self._account is None else INACTIVE)
+                return
+            settings = get_settings()
+            session = AgentSession(
+                connector,
+                self._tell,
+                number=self._account.number if self._account else "",
+                command_seconds=settings.command_seconds,
+                believed_seconds=settings.believed_seconds,
+                new_id=partial(call_id_for, f"{desk.agent_id} {desk.connector}"),
+            )
+            session.board.restore(calls)
+            desk.session = session
+            desk.take_over(calls, notes)
+            if session.board.calls():
+                metrics.takeovers_total.inc()
+            await session.run()
+        except (CTIError, ImproperlyConfigured, ValueError) as error:
+            logger.error("The session of agent %s cannot start: %s", desk.agent_id, error)
+            shown = str(error) if isinstance(error, CTIError) else "Your telephone account is not configured correctly."
+            await self._tell(SessionState(state=LinkState.REFUSED, message=shown, code="misconfigured"))
+        except Exception:
+            logger.exception("The session of agent %s failed", desk.agent_id)
+            sentence = "The telephone session failed unexpectedly."
+            await self._tell(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
+
+    def _connector(self, account: ConnectorAccount | None) -> Connector | None:
+        credentials = self.credentials
+        if (account is not None and not account.is_active) or (account is None and credentials is None):
+            return None
+        self._set_policy(account)
+        if credentials is None and account is not None:
+            credentials = account.credentials()
+        options = account.options if account else None
+        return build_connector(self.desk.connector, credentials or Credentials(), options, self.desk.region)
+
+    def _set_policy(self, account: ConnectorAccount | None) -> None:
+        desk, settings = self.desk, get_settings()
+        desk.connector = account.connector if account else settings.connector
+        desk.keep_open = account is not None and account.keep_open and account.is_active
+        desk.region = (account.region if account else "") or settings.region
+        desk.pop_policy = PopPolicy(
+            action=(account.pop_action if account else "") or settings.pop_action,
+            when=(account.pop_when if account else "") or settings.pop_when,
+        )
+
+    async def _tell(self, said: Event | SessionState) -> None:
+        if isinstance(said, SessionState):
+            self._keeper.note_link(self.desk.agent_id, said.state.value)
+        await self.desk.tell(said)
+
+    async def _patiently(self, ask: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        """Ask the database, again and again if need be: an outage delays a session and does not refuse it."""
+        while True:
+            try:
+                return await ask(*args)
+            except db.IntegrityError:
+                raise
+            except db.Error as error:
+                agent_id = self.desk.agent_id
+                logger.warning("The session of agent %s waits for the database (%s)", agent_id, type(error).__name__)
+            await self.desk.tell(WAITING_FOR_DATABASE)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+def _account_of(agent_id: Any) -> ConnectorAccount | None:
+    return ConnectorAccount.objects.filter(user_id=agent_id).first()
+
+
+def _load(agent_id: Any) -> tuple[ConnectorAccount | None, list[Call], dict[str, str], list[dict[str, Any]]]:
+    """The agent's account, her calls that were live when last heard of, her notes on them, and her recent calls."""
+    calls = calllog.calls_to_restore(agent_id)
+    notes = calllog.notes_for([call.call_id for call in calls], agent_id)
+    return _account_of(agent_id), calls, notes, calllog.recent_calls(agent_id, get_settings().recent_seconds)
+
+
+def _same(account: ConnectorAccount | None, other: ConnectorAccount | None) -> bool:
+    """Whether both give the same session; how its calls pop may differ."""
+    if account is None or other is None:
+        return account is other
+    fields = ("connector", "username", "password", "api_key", "number", "options", "region", "is_active")
+    return all(getattr(account, name) == getattr(other, name) for name in fields)
