@@ -3,6 +3,12 @@
 ``record`` puts an event into the outbox and returns; a thread with a database connection of its own writes. A call
 carries all that is known of it, so of several events of one call only the newest is kept, and an outage of the
 database costs the log nothing: the rows are as complete as if each event had been written at once.
+
+What a crash left open is closed by whoever takes the session over (the provider's snapshot no longer lists the call),
+or, if nobody does, by ``reap``. Neither saw the end. A takeover comes within seconds and records the snapshot's time;
+``reap`` comes hours later and records the last time that the call was heard of. The end that nobody saw lies between
+``heard_at`` and, after a takeover, ``ended_at``. If it turns out that a former holder did see it, its word replaces
+the inferred one.
 """
 
 import asyncio
@@ -15,29 +21,49 @@ from django import db
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import connections, router, transaction
+from django.db.models import (
+    Case,
+    DateTimeField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils import timezone
 
+from .calllog_rows import OPEN, call_of, write
+from .calls.board import KEEP_ENDED
 from .calls.events import Call, CallEvent
-from .calls.numbers import Party, PartyKind, classify, display
-from .calls.states import CallState, Direction, EndReason
+from .calls.numbers import display
+from .calls.states import CallState, EndReason
 from .conf import get_settings
 from .contacts.matching import Candidate, known
 from .contacts.rights import AgentRights, rights_of
-from .models import NOTE_MAX, CallNote, CallRecord
-from .outbox import Entry, Outbox, is_newer
+from .models import NOTE_MAX, AgentLease, CallNote, CallRecord
+from .outbox import BACKPRESSURE_SECONDS, BATCH, Entry, Outbox, Said, is_newer
 from .threads import WORK_THREADS
 
 __all__ = [
     "aflush",
     "asave_note",
+    "calls_to_restore",
+    "close_orphans",
     "contacts_of",
     "flush",
     "link_contact",
     "notes_for",
     "open_calls",
     "outbox",
+    "reap",
     "recent_calls",
     "record",
+    "room",
     "save_note",
 ]
 
@@ -46,20 +72,16 @@ logger = logging.getLogger(__name__)
 MAX_RECENT = 50
 """The most calls that ``recent_calls`` returns."""
 
-_OPEN = [state.value for state in CallState if not state.is_final]
-_KEPT = ("content_type_id", "object_id")  # what an agent's choice may have filled since
-_WRITTEN = [
-    field.name
-    for field in CallRecord._meta.concrete_fields
-    if not field.primary_key and field.name not in ("call_id", "agent", "connector")
-]
-_LENGTHS = {field.attname: field.max_length for field in CallRecord._meta.concrete_fields if field.max_length}
+_BATCHES = 20  # of orphans that are closed at a time; the rest is for the next time
+
+outbox = Outbox(write)
+"""This process's outbox."""
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-def record(agent_id: Any, event: CallEvent, connector: str = "voipstudio") -> None:
+def record(agent_id: Any, event: CallEvent, connector: str = "voipstudio", fence: int = 0) -> None:
     """Note a call's new state for the log. Never waits and never raises; calls of watched nodes are not logged.
 
     Args:
@@ -67,9 +89,19 @@ def record(agent_id: Any, event: CallEvent, connector: str = "voipstudio") -> No
         event: ``event.extra["match_object"]``, if there, is (content type id, object id) of the record that the call
             is certainly about, or None.
         connector: the name of the agent's connector.
+        fence: of the lease under which the session runs; 0: there is no lease, and the event is always written.
     """
     if event.call.is_own:
-        outbox.put(Entry(agent_id, event.call, event.at, connector, event.extra.get("match_object")))
+        outbox.put(Entry(agent_id, event.call, event.at, connector, event.extra.get("match_object"), fence))
+
+
+async def room() -> bool:
+    """Wait while the outbox is full, at most 5 seconds; whether there is room. Returns at once almost always.
+
+    For those who record, after they have told everybody else: a session that waits here reads no further news from its
+    telephone system for so long.
+    """
+    return await outbox.room(BACKPRESSURE_SECONDS)
 
 
 def flush(timeout: float = 5.0) -> bool:
@@ -80,70 +112,6 @@ def flush(timeout: float = 5.0) -> bool:
 async def aflush(timeout: float = 5.0) -> bool:
     """``flush``, without holding up the event loop."""
     return await asyncio.to_thread(outbox.flush, timeout)
-
-
-def _write(entries: list[Entry]) -> None:
-    """Write the newest state of some calls: one look and one statement, whatever their number."""
-    alias = router.db_for_write(CallRecord)
-    with transaction.atomic(using=alias):
-        records = CallRecord.objects.using(alias)
-        if connections[alias].features.has_select_for_update:
-            records = records.select_for_update()
-        present = {row.call_id: row for row in records.filter(call_id__in=[entry.call.call_id for entry in entries])}
-        rows = []
-        for entry in entries:
-            row = present.get(entry.call.call_id)
-            # Another process may have written later news, before or after a takeover.
-            if row is None or is_newer(CallState(row.state), entry.call.state):
-                rows.append(_row(entry, row))
-            elif entry.match_object is not None and row.content_type_id is None:
-                # The call is over and written; who it was with was found out later.
-                row.pk, (row.content_type_id, row.object_id) = None, entry.match_object
-                rows.append(row)
-        targets = ["call_id"] if connections[alias].features.supports_update_conflicts_with_target else None
-        CallRecord.objects.using(alias).bulk_create(
-            rows, update_conflicts=True, update_fields=_WRITTEN, unique_fields=targets
-        )
-
-
-def _row(entry: Entry, present: CallRecord | None) -> CallRecord:
-    call = entry.call
-    values: dict[str, Any] = {
-        "call_id": call.call_id,
-        "agent_id": entry.agent_id,
-        "connector": entry.connector,
-        "provider_call_id": call.provider_call_id,
-        "leg_id": call.leg_id,
-        "command_id": call.command_id,
-        "direction": call.direction.value,
-        "state": call.state.value,
-        "source_raw": call.source.number_raw,
-        "source_name": call.source.name,
-        "destination_raw": call.destination.number_raw,
-        "destination_name": call.destination.name,
-        "number": call.remote.number or call.remote.extension,
-        "kind": call.remote.kind.value,
-        "started_at": call.started_at or entry.at,
-        "connected_at": call.connected_at,
-        "ended_at": call.ended_at or (entry.at if call.state.is_final else None),
-        "end_reason": call.end_reason.value if call.end_reason else "",
-        "cause": call.cause,
-    }
-    if present is not None:
-        values["started_at"] = present.started_at
-        values["connected_at"] = call.connected_at or present.connected_at
-    if present is not None and present.content_type_id is not None:
-        values.update({name: getattr(present, name) for name in _KEPT})
-    elif entry.match_object is not None:
-        values.update(zip(_KEPT, entry.match_object, strict=True))
-    for name, length in _LENGTHS.items():
-        if name in values:
-            values[name] = values[name].replace("\x00", "")[:length]
-    return CallRecord(**values)
-
-
-outbox = Outbox(_write)
-"""This process's outbox."""
 
 
 def link_contact(call_id: str, content_type_id: int, object_id: str) -> None:
@@ -193,18 +161,123 @@ def _supervises(author_id: Any) -> bool:
     return author is not None and author.has_perm("cti_django.supervise_calls")
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+# -- takeover ---------------------------------------------------------------------------------------------------------
 
 
 def open_calls(agent_id: Any) -> list[Call]:
-    """The agent's calls that were live when last heard of, oldest first: what a takeover starts from."""
-    rows = CallRecord.objects.filter(agent_id=agent_id, state__in=_OPEN).order_by("started_at", "pk")
-    calls = {row.call_id: _call(row) for row in rows}
+    """The agent's calls that were live when last heard of, oldest first."""
+    return [call for call in _with_news(agent_id, Q(state__in=OPEN)) if not call.state.is_final]
+
+
+def calls_to_restore(agent_id: Any) -> list[Call]:
+    """What the board of a new holder starts from, oldest first: the agent's open calls and those that ended just now.
+
+    The board keeps ended calls for 120 seconds, so that late news and re-listings do not revive them. An end that only
+    this log has inferred is not among them: nobody has looked whether the call is gone, and if it is not, the board
+    must hear of it as of any other.
+
+    To be called by the holder of the agent's lease, once it has claimed it: her open calls count as said under its
+    fence from now on, so that what an earlier holder still says of them live is not written.
+    """
+    fences = AgentLease.objects.using(router.db_for_write(AgentLease)).filter(agent_id=agent_id)
+    fence = fences.values_list("fence", flat=True).first() or 0
+    outbox.adopt(agent_id, fence)
+    _rows().filter(agent_id=agent_id, state__in=OPEN, fence__lt=fence).update(fence=fence)
+    since = timezone.now() - KEEP_ENDED
+    believed = since - timedelta(seconds=get_settings().believed_seconds)
+    ended = Q(started_at__gte=believed, ended_at__gte=since)
+    guessed = Q(end_reason=EndReason.INFERRED, heard_at__gte=F("ended_at"))
+    calls = _with_news(agent_id, Q(state__in=OPEN) | (ended & ~guessed))
+    return [call for call in calls if call.ended_at is None or call.ended_at >= since]
+
+
+def _with_news(agent_id: Any, which: Q) -> list[Call]:
+    """The agent's calls whose rows are like that, as this process knows them now, and those that have no row yet."""
+    calls = {row.call_id: call_of(row) for row in _rows().filter(which, agent_id=agent_id).order_by("started_at", "pk")}
     for call in outbox.calls(agent_id):
         written = calls.get(call.call_id)
-        if written is None or is_newer(written.state, call.state):
+        if written is None or is_newer(Said(written.state), Said(call.state)):
             calls[call.call_id] = call
-    return [call for call in calls.values() if not call.state.is_final]
+    return list(calls.values())
+
+
+def _rows() -> QuerySet[CallRecord]:
+    return CallRecord.objects.using(router.db_for_write(CallRecord))
+
+
+# -- orphans ----------------------------------------------------------------------------------------------------------
+
+
+def reap() -> int:
+    """Close the calls that no session follows and that are older than believed; return how many there were.
+
+    To be called once a minute on ``WORK_THREADS`` by every process that runs sessions; any number of them may.
+    """
+    return close_orphans(get_settings().believed_seconds)
+
+
+def close_orphans(older_than_seconds: float) -> int:
+    """Close the open calls that began longer ago than that and that no session follows; return how many there were.
+
+    No session follows a call if nobody holds its agent's lease, or if the present holder did not find it among the
+    open calls when it began. Its end was not seen: it is inferred, at the last time that it was heard of, or that a
+    session whose line was up is known to have followed it. All times are by the database's clock.
+    """
+    alias = router.db_for_write(CallRecord)
+    closed = 0
+    for _batch in range(_BATCHES):
+        with transaction.atomic(using=alias):
+            orphans = _orphans(older_than_seconds)
+            if connections[alias].features.has_select_for_update_skip_locked:
+                orphans = orphans.select_for_update(skip_locked=True)  # another process closes those
+            found = list(orphans.values_list("pk", flat=True)[:BATCH])
+            # The same question again: meanwhile somebody may have claimed the lease.
+            closed += (
+                _orphans(older_than_seconds)
+                .filter(pk__in=found)
+                .update(
+                    state=Case(
+                        When(state=CallState.INITIAL, then=Value(CallState.CANCEL)), default=Value(CallState.HANGUP)
+                    ),
+                    end_reason=EndReason.INFERRED,
+                    ended_at=_last_heard(),
+                    heard_at=_last_heard(),
+                )
+            )
+        if len(found) < BATCH:
+            break
+    if closed:
+        logger.warning("%d calls that no session follows were closed; nobody saw their ends.", closed)
+    return closed
+
+
+def _orphans(older_than_seconds: float) -> QuerySet[CallRecord]:
+    held = AgentLease.objects.filter(agent_id=OuterRef("agent_id"), expires_at__gt=Now()).exclude(holder="")
+    # A holder that has just claimed may not have come to ``calls_to_restore`` yet.
+    newer = held.filter(fence__gt=OuterRef("fence"), since__lt=_ago(KEEP_ENDED))
+    is_followed = Exists(held) & ~(Q(fence__gt=0) & Exists(newer))
+    began = _ago(timedelta(seconds=older_than_seconds))
+    return _rows().filter(~is_followed, state__in=OPEN, started_at__lt=began).order_by("pk")
+
+
+def _last_heard() -> Greatest:
+    """When a call was last heard of, or its session last renewed its lease with the line up."""
+    followed = AgentLease.objects.filter(
+        agent_id=OuterRef("agent_id"), fence=OuterRef("fence"), link="ready", expires_at__lt=Now()
+    )
+    lease_life = Value(timedelta(seconds=get_settings().lease_seconds))
+    renewed = ExpressionWrapper(F("expires_at") - lease_life, output_field=DateTimeField())
+    renewed_at = Subquery(followed.annotate(renewed_at=renewed).values("renewed_at")[:1])
+    # Beside a NULL, databases disagree about what is the greatest.
+    known = [Coalesce(each, F("started_at")) for each in (F("connected_at"), F("heard_at"), renewed_at)]
+    return Greatest(F("started_at"), *known, output_field=DateTimeField())
+
+
+def _ago(duration: timedelta) -> ExpressionWrapper:
+    return ExpressionWrapper(Now() - Value(duration), output_field=DateTimeField())
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
 
 
 def recent_calls(agent_id: Any, seconds: float) -> list[dict[str, Any]]:
@@ -216,7 +289,7 @@ def recent_calls(agent_id: Any, seconds: float) -> list[dict[str, Any]]:
     since = timezone.now() - timedelta(seconds=seconds)
     rows = list(
         CallRecord.objects.filter(agent_id=agent_id, started_at__gte=since)
-        .exclude(state__in=_OPEN)
+        .exclude(state__in=OPEN)
         .order_by("-started_at", "-pk")[:MAX_RECENT]
     )
     notes = notes_for([row.call_id for row in rows], agent_id) if rows else {}
@@ -233,7 +306,7 @@ def recent_calls(agent_id: Any, seconds: float) -> list[dict[str, Any]]:
             "contacts": [contact.to_json()] if contact else [],
             "note": notes.get(row.call_id, ""),
         }
-        shown.append({**_call(row).to_json(), **more})
+        shown.append({**call_of(row).to_json(), **more})
     return shown
 
 
@@ -252,34 +325,3 @@ def contacts_of(rows: Iterable[CallRecord], rights: AgentRights) -> dict[int, Ca
         logger.exception("A contact source failed for a list of calls.")
         return {}
     return {pk: found[key] for pk, key in keys.items() if key in found}
-
-
-def _call(row: CallRecord) -> Call:
-    direction = Direction(row.direction)
-    inbound = direction is Direction.INBOUND
-    kind = PartyKind(row.kind)
-    remote = Party(
-        kind=kind,
-        number_raw=row.source_raw if inbound else row.destination_raw,
-        name=row.source_name if inbound else row.destination_name,
-        number=row.number if kind is PartyKind.NUMBER else "",
-        extension=row.number if kind is PartyKind.EXTENSION else "",
-    )
-    own = classify(
-        row.destination_raw if inbound else row.source_raw, row.destination_name if inbound else row.source_name
-    )
-    return Call(
-        call_id=row.call_id,
-        provider_call_id=row.provider_call_id,
-        leg_id=row.leg_id,
-        command_id=row.command_id,
-        state=CallState(row.state),
-        direction=direction,
-        source=remote if inbound else own,
-        destination=own if inbound else remote,
-        cause=row.cause,
-        end_reason=EndReason(row.end_reason) if row.end_reason else None,
-        started_at=row.started_at,
-        connected_at=row.connected_at,
-        ended_at=row.ended_at,
-    )

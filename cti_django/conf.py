@@ -34,7 +34,9 @@ class Settings:
         match_seconds: how long a call waits for the match before the browser hears of it unmatched.
         max_candidates: how many records a match gives at most.
         recent_seconds: how far back the list of recent calls goes.
-        outbox_size: calls that wait for the database at most; beyond that the oldest are lost to the call log.
+        outbox_size: calls that wait for the database at most; beyond that some are lost to the call log.
+        believed_seconds: calls older than this are doubted: the connector is asked, and a call that no session follows
+            is closed as inferred.
         socket_path: the path of the WebSocket.
         metrics_token: what whoever reads the metrics must present; "" for nobody.
         log_personal_data: whether log lines show whole numbers and the texts of exceptions.
@@ -53,6 +55,7 @@ class Settings:
     max_candidates: int = 20
     recent_seconds: float = 3600.0
     outbox_size: int = 10_000
+    believed_seconds: float = 4 * 3600.0
     socket_path: str = "/ws/cti/"
     metrics_token: str = field(default="", repr=False)
     log_personal_data: bool = False
@@ -123,6 +126,7 @@ _RULES: dict[str, Callable[[Any], str | None]] = {
     "max_candidates": _count,
     "recent_seconds": _seconds,
     "outbox_size": _count,
+    "believed_seconds": _seconds,
     "socket_path": _path,
     "metrics_token": _token,
     "log_personal_data": _flag,

@@ -252,6 +252,13 @@ class CallRecord(models.Model):
         _("end"), max_length=12, blank=True, choices=[(key.value, label) for key, label in _END_REASONS.items()]
     )
     cause = models.CharField(_("cause"), max_length=200, blank=True)
+    heard_at = models.DateTimeField(
+        _("last heard of at"),
+        null=True,
+        blank=True,
+        help_text=_("An end that was not seen lies between this and the end's time."),
+    )
+    fence = models.BigIntegerField(_("fence"), default=0, help_text=_("The highest under which it was written."))
     content_type = models.ForeignKey(ContentType, models.SET_NULL, null=True, blank=True, related_name="+")
     object_id = models.CharField(max_length=255, blank=True)
     contact = GenericForeignKey("content_type", "object_id")
@@ -265,6 +272,7 @@ class CallRecord(models.Model):
             models.Index(fields=["number", "started_at"], name="cti_call_by_number"),
             models.Index(fields=["content_type", "object_id", "started_at"], name="cti_call_by_contact"),
             models.Index(fields=["agent", "state"], name="cti_call_open"),
+            models.Index(fields=["state", "started_at"], name="cti_call_by_state"),
         ]
 
     def __str__(self) -> str:

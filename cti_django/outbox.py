@@ -2,31 +2,46 @@
 
 One entry for each call, the newest; a thread writes them in the order in which the calls were first heard of. While
 the database fails the entries stay, newer ones take the place of older ones, and the thread tries again, ever slower.
+It is bounded: it says so when it fills, holds up those who can wait (``room``), and only then gives entries up.
 """
 
+import asyncio
 import atexit
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import InterfaceError, OperationalError, connections
 
+from . import metrics
 from .calls.events import Call
-from .calls.states import CallState, may_become
+from .calls.states import CallState, EndReason, may_become
 from .conf import get_settings
 
-__all__ = ["BATCH", "Entry", "Outbox", "is_newer"]
+__all__ = ["BACKPRESSURE_SECONDS", "BATCH", "Entry", "Outbox", "Said", "is_newer"]
 
 logger = logging.getLogger("cti_django.calllog")
 
 BATCH = 200
 """Calls that are written at a time."""
+BACKPRESSURE_SECONDS = 5.0
+"""How long ``room`` holds up whoever waits for it."""
 
+_FILLING = 0.8  # how full the outbox is when it first complains
 _AT_EXIT = 5.0  # seconds that the process's end waits for the last calls
+
+
+class Said(NamedTuple):
+    """What somebody says of a call: its state, whether its end is only inferred, and under which fence it was said."""
+
+    state: CallState
+    is_inferred: bool = False
+    fence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +54,9 @@ class Entry:
         at: when that was, aware UTC.
         connector: the name of the agent's connector.
         match_object: (content type id, object id) of the record that the call is certainly about.
+        fence: the fence of the lease under which it was said; 0: said without a lease.
         serial: rises with each event, so that ``flush`` knows what it waits for.
+        waits_since: when the oldest news of the call that is not written came in, on the monotonic clock.
     """
 
     agent_id: Any
@@ -47,18 +64,32 @@ class Entry:
     at: datetime
     connector: str
     match_object: tuple[int, str] | None = None
+    fence: int = 0
     serial: int = 0
+    waits_since: float = 0.0
+
+    @property
+    def said(self) -> Said:
+        """What of it decides between this and other news of the call."""
+        return Said(self.call.state, self.call.end_reason is EndReason.INFERRED, self.fence)
 
 
-def is_newer(current: CallState, news: CallState) -> bool:
-    """Whether a call that was seen in state `news` may be written over what was seen in state `current`.
+def is_newer(known: Said, news: Said) -> bool:
+    """Whether `news` of a call may be written over what is `known` of it.
 
     Wider than ``may_become``: the same state again may tell more of the call, and what led to its end may have been
-    missed. What is final stays.
+    missed. An end that somebody saw stays. One that was inferred gives way to whoever saw the end, and to a later
+    holder of the session who sees the call live. What a later holder says is not overwritten by an earlier one, except
+    by an end that it saw.
     """
-    if current.is_final:
+    if known.state.is_final:
+        if not known.is_inferred:
+            return False
+        return not news.is_inferred if news.state.is_final else news.fence > known.fence
+    is_seen_end = news.state.is_final and not news.is_inferred
+    if 0 < news.fence < known.fence and not is_seen_end:
         return False
-    return news is current or news.is_final or may_become(current, news)
+    return news.state is known.state or news.state.is_final or may_become(known.state, news.state)
 
 
 class Outbox:
@@ -82,24 +113,50 @@ class Outbox:
         self._last_retry_seconds = last_retry_seconds
         self._changed = threading.Condition()
         self._waiting: dict[str, Entry] = {}
+        self._live: dict[str, None] = {}  # which of those are of calls that go on, in the same order
         self._in_hand: dict[str, Entry] = {}
         self._serial = 0
+        self._lost = 0
+        self._lost_before = 0  # when the outbox was last empty
         self._is_hurried = False
-        self._is_full = False
+        self._alarm = 0  # 1: it has been said that it fills, 2: that it is full
         self._is_closing = False
+        self._in_need: list[asyncio.Future[None]] = []  # of those who wait for room
         self._thread: threading.Thread | None = None
 
     @property
     def length(self) -> int:
         """How many calls have news that is not written yet."""
         with self._changed:
-            return len(self._waiting.keys() | self._in_hand.keys())
+            return self._length()
+
+    def _length(self) -> int:
+        # At most a batch is in hand, so this is quick however full it is.
+        return len(self._waiting) + sum(call_id not in self._waiting for call_id in self._in_hand)
+
+    @property
+    def fill(self) -> float:
+        """How full it is, 0 to 1."""
+        return min(self.length / get_settings().outbox_size, 1.0)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the oldest news that is not written has waited; 0 if there is none."""
+        with self._changed:
+            since = [entry.waits_since for held in (self._in_hand, self._waiting) for entry in held.values()]
+        return time.monotonic() - min(since) if since else 0.0
+
+    @property
+    def lost(self) -> int:
+        """How many entries were given up, ever. If its call was live, the call's next news makes good for it."""
+        return self._lost
 
     def put(self, entry: Entry) -> None:
         """Take in the news of a call. Never waits for the database, never raises."""
         with self._changed:
             self._serial += 1
-            self._keep(replace(entry, serial=self._serial))
+            self._keep(replace(entry, serial=self._serial, waits_since=time.monotonic()))
+            self._make_room()
             if self._thread is None:
                 self._start()
             self._changed.notify_all()
@@ -109,12 +166,75 @@ class Outbox:
         older = self._waiting.get(call_id)
         if older is not None:
             entry = _merged(older, entry)
-        elif len(self._waiting) >= get_settings().outbox_size:
-            self._waiting.pop(next(iter(self._waiting)))
-            if not self._is_full:
-                logger.error("The call log's outbox is full: the oldest calls are being lost.")
-            self._is_full = True
         self._waiting[call_id] = entry
+        if entry.call.state.is_final:
+            self._live.pop(call_id, None)
+        else:
+            self._live[call_id] = None
+
+    def _make_room(self) -> None:
+        """Say when it fills; give an entry up when there is one too many."""
+        size = get_settings().outbox_size
+        if len(self._waiting) + len(self._in_hand) < _FILLING * size or (length := self._length()) < _FILLING * size:
+            return
+        if self._alarm < 1:
+            self._alarm = 1
+            logger.warning("The call log's outbox is filling: %d of %d calls wait for the database.", length, size)
+        if length > size:
+            if self._alarm < 2:
+                self._alarm = 2
+                logger.error("The call log's outbox is full, calls may be lost: %d calls wait for the database.", size)
+            # A live call's entry is the one to lose: the call's next news, its end at the latest, says all that is
+            # lost with it, and if this process dies before, whoever takes over finds the call with the provider. An
+            # end is the last word on its call: without it a call that the log has stays open until it is reaped, and
+            # a call that it does not have is missing for good. Only if every call is over does the oldest end go:
+            # one is as good as another, and those who wait longest have most likely been seen on the agents' screens.
+            given_up = next(iter(self._live or self._waiting))
+            self._live.pop(given_up, None)
+            del self._waiting[given_up]
+            self._lose(1)
+
+    def _lose(self, count: int) -> None:
+        self._lost += count
+        metrics.outbox_lost_total.inc(count)
+
+    async def room(self, timeout: float) -> bool:
+        """Wait while the outbox is full, at most `timeout` seconds; whether there is room."""
+        if len(self._waiting) + len(self._in_hand) < get_settings().outbox_size:
+            return True
+        with self._changed:
+            if self._has_room():
+                return True
+            freed = asyncio.get_running_loop().create_future()
+            self._in_need.append(freed)
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(freed, timeout)
+        finally:
+            with self._changed:
+                if freed in self._in_need:
+                    self._in_need.remove(freed)
+        with self._changed:
+            return self._has_room()
+
+    def _has_room(self) -> bool:
+        return self._length() < get_settings().outbox_size
+
+    def _tell_room(self) -> None:
+        """Wake those who wait for room; from any thread."""
+        if self._in_need and self._has_room():
+            for freed in self._in_need:
+                with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits there any more
+                    freed.get_loop().call_soon_threadsafe(_wake, freed)
+            self._in_need.clear()
+
+    def adopt(self, agent_id: Any, fence: int) -> None:
+        """This process runs the agent's session again: what it has to say of her calls counts as said under `fence`."""
+        with self._changed:
+            for entry in [*self._in_hand.values(), *self._waiting.values()]:
+                if entry.agent_id == agent_id and entry.fence < fence:
+                    self._keep(replace(entry, fence=fence))
+            self._changed.notify_all()
 
     def calls(self, agent_id: Any) -> list[Call]:
         """An agent's calls with news that is not written yet, as they are now."""
@@ -150,17 +270,22 @@ class Outbox:
             return
         if not self.flush(timeout):
             logger.error("%d calls could not be written to the call log.", self.length)
+            self._lose(self.length)
         with self._changed:
             self._is_closing = True
-            self._waiting.clear()
-            self._changed.notify_all()
+            self._forget()
         thread.join(timeout)
 
     def discard(self) -> None:
         """Forget everything that is not written yet (for tests)."""
         with self._changed:
-            self._waiting.clear()
-            self._changed.notify_all()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._waiting.clear()
+        self._live.clear()
+        self._tell_room()
+        self._changed.notify_all()
 
     # -- the thread -----------------------------------------------------------------------------------------------
 
@@ -201,6 +326,8 @@ class Outbox:
             self._is_hurried = False
             taken = list(self._waiting)[:BATCH]
             self._in_hand = {call_id: self._waiting.pop(call_id) for call_id in taken}
+            for call_id in taken:
+                self._live.pop(call_id, None)
             if not taken:
                 self._thread = None
             return bool(taken)
@@ -230,6 +357,7 @@ class Outbox:
                 logger.warning("Call %s cannot be written: %s", entry.call.call_id, type(error).__name__)
             else:
                 return
+        self._lose(1)
         logger.error("Call %s is lost to the call log.", entry.call.call_id)
 
     def _put_back(self) -> None:
@@ -237,19 +365,35 @@ class Outbox:
             connection.close()
         with self._changed:
             newer = self._waiting
-            self._waiting = self._in_hand
-            self._in_hand = {}
-            for entry in newer.values():
+            self._waiting, self._live = {}, {}
+            for entry in [*self._in_hand.values(), *newer.values()]:
                 self._keep(entry)
+            self._in_hand = {}
 
     def _done(self) -> None:
         with self._changed:
             self._in_hand = {}
-            self._is_full = False
+            if self._alarm and not self._waiting:
+                logger.info("The call log's outbox has drained; %d entries were lost.", self._lost - self._lost_before)
+                self._alarm = 0
+                self._lost_before = self._lost
+            self._tell_room()
             self._changed.notify_all()
 
 
 def _merged(older: Entry, newer: Entry) -> Entry:
     """One entry of two: the newer call, unless it is older news that came late; and a contact once known stays."""
-    latest = newer if is_newer(older.call.state, newer.call.state) else older
-    return replace(latest, match_object=newer.match_object or older.match_object, serial=newer.serial)
+    latest = newer if is_newer(older.said, newer.said) else older
+    return replace(
+        latest,
+        match_object=newer.match_object or older.match_object,
+        # A call that the present holder knows is not a former holder's, whatever was heard of it when.
+        fence=max(older.fence, newer.fence),
+        serial=newer.serial,
+        waits_since=older.waits_since,
+    )
+
+
+def _wake(freed: "asyncio.Future[None]") -> None:
+    if not freed.done():
+        freed.set_result(None)

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,240 +9,17 @@ from typing import Any
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError, connection
+from django.db import OperationalError, connection
 from django.db.backends.utils import CursorWrapper
-from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from cti_django import calllog, contacts
-from cti_django.calls.events import Call, CallEvent, EventName
+from cti_django import calllog, calllog_rows, contacts
 from cti_django.calls.numbers import Party, PartyKind, classify
-from cti_django.calls.states import CallState, Direction, EndReason
+from cti_django.calls.states import CallState, Direction
 from cti_django.models import CallNote, CallRecord
-from cti_django.outbox import Entry, Outbox, is_newer
+from cti_django.outbox import Entry
+from tests.test_outbox import START, call, event, life
 from tests.testapp.models import Person
-
-START = datetime(2024, 5, 1, 9, 0, tzinfo=UTC)
-
-
-def call(call_id: str = "c1", state: CallState = CallState.RINGING, **values: Any) -> Call:
-    """An inbound call from Dana to extension 10031."""
-    defaults: dict[str, Any] = {
-        "provider_call_id": "7310025",
-        "leg_id": "7310025-1",
-        "direction": Direction.INBOUND,
-        "source": classify("442079460018", "Dana"),
-        "destination": classify("10031", "Alice"),
-        "started_at": START,
-    }
-    return Call(call_id=call_id, state=state, **{**defaults, **values})
-
-
-def event(of: Call, seconds: float = 0, **extra: Any) -> CallEvent:
-    return CallEvent(name=EventName(of.state.value), call=of, at=START + timedelta(seconds=seconds), extra=extra)
-
-
-def life(call_id: str = "c1") -> list[CallEvent]:
-    """RINGING, CONNECTED, ON_HOLD, CONNECTED, HANGUP."""
-    connected = replace(call(call_id, CallState.CONNECTED), connected_at=START + timedelta(seconds=5))
-    ended = replace(
-        connected,
-        state=CallState.HANGUP,
-        ended_at=START + timedelta(seconds=65),
-        end_reason=EndReason.COMPLETED,
-        cause="Normal clearing",
-    )
-    held = replace(connected, state=CallState.ON_HOLD)
-    moments = [call(call_id), connected, held, connected, ended]
-    return [event(moment, seconds) for moment, seconds in zip(moments, (0, 5, 20, 30, 65), strict=True)]
-
-
-# -- the outbox, without a database -----------------------------------------------------------------------------------
-
-
-class Pen:
-    """Writes entries into a list, or fails as it is told."""
-
-    def __init__(self) -> None:
-        self.written: list[list[Entry]] = []
-        self.failures: list[Exception] = []
-        self.refuses: Callable[[Entry], Exception | None] = lambda entry: None
-        self.may_write = threading.Event()
-        self.may_write.set()
-        self.is_writing = threading.Event()
-
-    def __call__(self, entries: list[Entry]) -> None:
-        self.is_writing.set()
-        assert self.may_write.wait(5)
-        if self.failures:
-            raise self.failures.pop(0)
-        for entry in entries:
-            if error := self.refuses(entry):
-                raise error
-        self.written.append(entries)
-
-    def states(self, call_id: str = "c1") -> list[CallState]:
-        return [entry.call.state for batch in self.written for entry in batch if entry.call.call_id == call_id]
-
-
-@pytest.fixture
-def pen() -> Pen:
-    return Pen()
-
-
-@pytest.fixture
-def outbox(pen: Pen) -> Iterator[Outbox]:
-    outbox = Outbox(pen, first_retry_seconds=0.001, last_retry_seconds=0.002)
-    yield outbox
-    pen.may_write.set()
-    outbox.close(2.0)
-
-
-def put(outbox: Outbox, *events: CallEvent, agent_id: Any = 1, match_object: Any = None) -> None:
-    for each in events:
-        outbox.put(Entry(agent_id, each.call, each.at, "voipstudio", match_object))
-
-
-def test_what_is_put_in_is_written(outbox: Outbox, pen: Pen) -> None:
-    put(outbox, event(call()))
-    assert outbox.flush(5.0)
-    assert pen.states() == [CallState.RINGING]
-    assert outbox.length == 0
-
-
-def test_putting_in_never_waits_for_the_writing(outbox: Outbox, pen: Pen) -> None:
-    pen.may_write.clear()
-    put(outbox, event(call()))
-    assert pen.is_writing.wait(5)
-    put(outbox, *life()[1:], *life("c2"))  # would stand still here
-    assert outbox.length == 2
-    assert not outbox.flush(0.01)
-    pen.may_write.set()
-    assert outbox.flush(5.0)
-    assert pen.states() == [CallState.RINGING, CallState.HANGUP]
-    assert pen.states("c2") == [CallState.HANGUP]
-
-
-@pytest.mark.parametrize("error", [OperationalError("gone away"), InterfaceError("closed")])
-def test_a_failing_database_is_tried_again_and_nothing_is_lost_or_reordered(
-    outbox: Outbox, pen: Pen, error: Exception
-) -> None:
-    pen.failures = [error] * 20
-    put(outbox, event(call("c1")), event(call("c2")), *life("c1")[1:3], event(call("c3")))
-    assert outbox.flush(5.0)
-    assert not pen.failures
-    assert [entry.call.call_id for batch in pen.written for entry in batch] == ["c1", "c2", "c3"]
-    assert pen.states() == [CallState.ON_HOLD]
-
-
-def test_news_that_comes_while_an_older_state_fails_is_what_is_written_in_the_end(outbox: Outbox, pen: Pen) -> None:
-    pen.may_write.clear()
-    pen.failures = [OperationalError()]
-    put(outbox, event(call(), match=1), match_object=(7, "1"))
-    assert pen.is_writing.wait(5)
-    put(outbox, *life()[1:])
-    pen.may_write.set()
-    assert outbox.flush(5.0)
-    assert pen.states() == [CallState.HANGUP]
-    assert pen.written[0][0].match_object == (7, "1")
-
-
-def test_late_older_news_does_not_take_the_place_of_the_end(outbox: Outbox, pen: Pen) -> None:
-    pen.may_write.clear()
-    put(outbox, event(call("other")))
-    assert pen.is_writing.wait(5)
-    put(outbox, life()[-1], life()[1], life()[0])
-    pen.may_write.set()
-    assert outbox.flush(5.0)
-    assert pen.states() == [CallState.HANGUP]
-
-
-@pytest.mark.parametrize("error", [ValueError("bug"), RuntimeError("no database")])
-def test_an_entry_that_can_never_be_written_keeps_no_other_from_the_log(
-    outbox: Outbox, pen: Pen, error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    pen.refuses = lambda entry: error if entry.call.call_id == "bad" else None
-    pen.may_write.clear()
-    put(outbox, event(call("c1")), event(call("bad")), event(call("c2")))
-    pen.may_write.set()
-    assert outbox.flush(5.0)
-    assert pen.states("c2") == [CallState.RINGING]
-    assert pen.states("bad") == []
-    assert "bad is lost" in caplog.text
-    assert "442079460018" not in caplog.text
-
-
-def test_a_call_of_a_deleted_agent_is_written_without_her(outbox: Outbox, pen: Pen) -> None:
-    pen.refuses = lambda entry: ValueError("no such user") if entry.agent_id == 99 else None
-    put(outbox, event(call()), agent_id=99)
-    assert outbox.flush(5.0)
-    assert [entry.agent_id for batch in pen.written for entry in batch] == [None]
-
-
-def test_events_of_one_call_take_one_place_however_many_they_are(outbox: Outbox, pen: Pen) -> None:
-    pen.may_write.clear()
-    with override_settings(CTI_DJANGO={"OUTBOX_SIZE": 3}):
-        put(outbox, event(call("first")))
-        assert pen.is_writing.wait(5)
-        for _each in range(100):
-            put(outbox, life("c1")[1], life("c1")[2])
-        put(outbox, event(call("c2")), event(call("c3")))
-        assert outbox.length == 4
-    pen.may_write.set()
-    assert outbox.flush(5.0)
-    assert all(pen.states(call_id) for call_id in ("first", "c1", "c2", "c3"))
-
-
-def test_a_full_outbox_loses_the_oldest_call_and_says_so_once(
-    outbox: Outbox, pen: Pen, caplog: pytest.LogCaptureFixture
-) -> None:
-    pen.may_write.clear()
-    with override_settings(CTI_DJANGO={"OUTBOX_SIZE": 3}):
-        put(outbox, event(call("first")))
-        assert pen.is_writing.wait(5)
-        put(outbox, *(event(call(f"c{number}")) for number in range(6)))
-        assert outbox.length == 4
-    pen.may_write.set()
-    assert outbox.flush(5.0)
-    assert [call_id for call_id in ("c0", "c2", "c3", "c5") if pen.states(call_id)] == ["c3", "c5"]
-    assert caplog.text.count("outbox is full") == 1
-
-
-def test_many_calls_are_written_in_batches(outbox: Outbox, pen: Pen) -> None:
-    pen.may_write.clear()
-    put(outbox, event(call("first")))
-    assert pen.is_writing.wait(5)
-    put(outbox, *(event(call(f"c{number}")) for number in range(450)))
-    pen.may_write.set()
-    assert outbox.flush(5.0)
-    assert [len(batch) for batch in pen.written] == [1, 200, 200, 50]
-
-
-def test_closing_writes_what_is_there_and_the_next_event_starts_anew(outbox: Outbox, pen: Pen) -> None:
-    put(outbox, event(call()))
-    outbox.close(5.0)
-    assert pen.states() == [CallState.RINGING]
-    put(outbox, *life())
-    assert outbox.flush(5.0)
-    assert pen.states()[-1] is CallState.HANGUP
-
-
-@pytest.mark.parametrize(
-    ("current", "news", "expected"),
-    [
-        (CallState.RINGING, CallState.CONNECTED, True),
-        (CallState.CONNECTED, CallState.ON_HOLD, True),
-        (CallState.ON_HOLD, CallState.CONNECTED, True),
-        (CallState.CONNECTED, CallState.RINGING, False),
-        (CallState.HANGUP, CallState.CONNECTED, False),
-        (CallState.HANGUP, CallState.HANGUP, False),
-        (CallState.ACCEPTED, CallState.CANCEL, True),
-        (CallState.RINGING, CallState.RINGING, True),
-    ],
-)
-def test_only_newer_news_is_written_over_older(current: CallState, news: CallState, expected: bool) -> None:
-    assert is_newer(current, news) is expected
-
 
 # -- the records ------------------------------------------------------------------------------------------------------
 
@@ -306,7 +82,7 @@ def test_a_batch_of_a_hundred_calls_costs_a_few_statements(agent: Any) -> None:
     entries = [Entry(agent.pk, call(f"c{number}"), START, "voipstudio") for number in range(100)]
     for _first_written_then_updated in range(2):
         with CaptureQueriesContext(connection) as captured:
-            calllog._write(entries)
+            calllog_rows.write(entries)
         assert len(captured) <= 6  # the transaction, one look, and one insert (three where SQLite's limit splits it)
     assert CallRecord.objects.count() == 100
 
@@ -414,7 +190,9 @@ def test_open_calls_come_back_as_they_were(committing: None, agent: Any, other_a
 
 
 def test_open_calls_know_what_is_not_written_yet(agent: Any) -> None:
-    calllog._write([Entry(agent.pk, call("c1"), START, "voipstudio"), Entry(agent.pk, call("c2"), START, "voipstudio")])
+    calllog_rows.write(
+        [Entry(agent.pk, call("c1"), START, "voipstudio"), Entry(agent.pk, call("c2"), START, "voipstudio")]
+    )
     calllog.record(agent.pk, life("c1")[-1])
     calllog.record(agent.pk, life("c2")[1])
     calllog.record(agent.pk, event(call("c3")))

@@ -14,7 +14,8 @@ PACKAGE = ROOT / "cti_django"
 F0_CALLS = {"exceptions", "calls"}
 F0_WIRE = {"exceptions", "wire"}
 F1 = F0_CALLS | F0_WIRE | {"connectors"}
-F2 = {"conf", "models", "migrations", "contacts", "outbox", "calllog", "signals", "threads", "metrics", "logs"}
+F2 = {"conf", "models", "migrations", "contacts", "outbox", "calllog", "calllog_rows"}
+F2 |= {"signals", "threads", "metrics", "logs"}
 F3 = {"sessions"}
 F4 = {
     "admin",
