@@ -8,9 +8,10 @@ counted as "other", so that nobody outside can make series.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from itertools import product
-from time import perf_counter
 from typing import Any, Protocol
 
 from .calls.events import EventName
@@ -26,8 +27,8 @@ __all__ = [
     "claim_seconds",
     "command_seconds",
     "commands_total",
-    "count_command",
     "events_total",
+    "fenced_total",
     "gaps_total",
     "lease_claims_total",
     "lease_losses_total",
@@ -40,7 +41,6 @@ __all__ = [
     "renewal_seconds",
     "ring_to_publish_seconds",
     "takeovers_total",
-    "timed",
     "watch",
 ]
 
@@ -48,13 +48,12 @@ logger = logging.getLogger(__name__)
 
 COMMANDS = ("call", "answer", "hangup", "hold", "resume", "transfer", "subscribe", "link", "code", "logout")
 """Commands, by the names that they have in messages."""
-OUTCOMES = ("ok", "refused", "timed_out", "failed")
 LINKS = ("none", "connecting", "two_factor", "ready", "lost", "refused", "logged_out")
 """How a session may stand with its telephone system."""
 MATCHES = ("one", "several", "none", "withheld", "internal", "forbidden", "failed")
-POPS = ("offered", "granted", "refused", "ignored")
+OUTCOMES = ("ok", "refused", "timed_out", "failed", "internal_error")
+POPS = ("offered", "granted", "missed", "popped", "not_elected", "over")
 
-_FAULTS = {"timed_out": "timed_out", "internal_error": "failed", "failed": "failed"}
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SLOW = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -72,6 +71,9 @@ class Histogram(Protocol):
     def observe(self, amount: float) -> None:
         """Count one that took `amount` seconds."""
 
+    def time(self) -> AbstractContextManager[Any]:
+        """``with histogram.time(): ...`` counts how long the block takes."""
+
 
 class _Nothing:
     """Stands in for everything when prometheus-client is missing."""
@@ -82,31 +84,38 @@ class _Nothing:
     def observe(self, amount: float) -> None:
         pass
 
-    def labels(self, *_values: str) -> "_Nothing":
+    def time(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def labels(self, **_values: str) -> "_Nothing":
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """The values that a label may have, and what any other value is counted as."""
+
+    name: str
+    known: Sequence[str]
+    otherwise: str = "other"
+
+    def value(self, value: str) -> str:
+        return value if value in self.known else self.otherwise
+
+
 class _Counters:
-    """A counter with labels whose values are known beforehand: every series is there from the start, at 0.
+    """A counter with labels. Every series is there from the start, at 0, and none comes later."""
 
-    Args:
-        family: the counter with its labels.
-        known: the values that each label may have.
-    """
-
-    def __init__(self, family: Any, *known: Iterable[str]) -> None:
-        self._known = [frozenset(values) for values in known]
+    def __init__(self, family: Any, labels: Sequence[_Label]) -> None:
+        self._labels = labels
         self._series: dict[tuple[str, ...], Counter] = {
-            values: family.labels(*values) for values in product(*((*values, "other") for values in known))
+            values: family.labels(*values) for values in product(*({*each.known, each.otherwise} for each in labels))
         }
 
-    def labels(self, *values: str) -> Counter:
-        """The counter for these values; what is not among the known ones is "other"."""
-        series = self._series.get(values)
-        if series is None:
-            pairs = zip(values, self._known, strict=True)
-            series = self._series[tuple(value if value in known else "other" for value, known in pairs)]
-        return series
+    def labels(self, **values: str) -> Counter:
+        """The counter for these values; found soonest if they come in the order of the labels."""
+        series = self._series.get(tuple(values.values()))
+        return series or self._series[tuple(label.value(values[label.name]) for label in self._labels)]
 
 
 _registry = prometheus_client.CollectorRegistry() if prometheus_client else None
@@ -116,11 +125,11 @@ def _counter(name: str, meaning: str) -> Counter:
     return prometheus_client.Counter(f"cti_{name}", meaning, registry=_registry) if prometheus_client else _Nothing()
 
 
-def _counters(name: str, meaning: str, known: Mapping[str, Iterable[str]]) -> Any:
+def _counters(name: str, meaning: str, *labels: _Label) -> Any:
     if not prometheus_client:
         return _Nothing()
-    family = prometheus_client.Counter(f"cti_{name}", meaning, list(known), registry=_registry)
-    return _Counters(family, *known.values())
+    names = [label.name for label in labels]
+    return _Counters(prometheus_client.Counter(f"cti_{name}", meaning, names, registry=_registry), labels)
 
 
 def _histogram(name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
@@ -129,15 +138,21 @@ def _histogram(name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram
     return prometheus_client.Histogram(f"cti_{name}", meaning, buckets=buckets, registry=_registry)
 
 
-events_total = _counters("events_total", "Events told, by name.", {"name": [name.value for name in EventName]})
+events_total = _counters("events_total", "Events told, by name.", _Label("name", tuple(EventName)))
 commands_total = _counters(
-    "commands_total", "Commands of agents, by name and by what became of them.", {"name": COMMANDS, "outcome": OUTCOMES}
+    "commands_total",
+    "Commands of agents, by name and by what became of them.",
+    _Label("name", COMMANDS),
+    _Label("outcome", OUTCOMES, otherwise="refused"),
 )
-matches_total = _counters("matches_total", "Callers looked up among the contacts, by result.", {"result": MATCHES})
-pops_total = _counters("pops_total", "Pops, by how far they came.", {"outcome": POPS})
+matches_total = _counters("matches_total", "Callers looked up, by result.", _Label("result", MATCHES))
+pops_total = _counters(
+    "pops_total", "Pops offered to tabs, and what tabs that asked were told.", _Label("outcome", POPS)
+)
 lease_claims_total = _counter("lease_claims_total", "Leases claimed by this process.")
 lease_losses_total = _counter("lease_losses_total", "Leases that this process lost or had to give up.")
 takeovers_total = _counter("takeovers_total", "Sessions taken over from another process.")
+fenced_total = _counter("fenced_total", "Things not told because the lease did not count any more.")
 gaps_total = _counter("gaps_total", "Tabs that asked for a snapshot because an envelope was missing.")
 reconnects_total = _counter("reconnects_total", "Attempts to get a lost line to a telephone system back.")
 bus_failures_total = _counter("bus_failures_total", "Messages that the channel layer did not take.")
@@ -150,35 +165,6 @@ command_seconds = _histogram("command_seconds", "From a command to its answer.",
 match_seconds = _histogram("match_seconds", "Looking up a caller who has a number.", _FAST)
 claim_seconds = _histogram("claim_seconds", "Claiming one lease.", _FAST)
 renewal_seconds = _histogram("renewal_seconds", "Renewing all the leases of this process.", _FAST)
-
-
-def count_command(name: str, *, is_ok: bool, code: str, seconds: float) -> None:
-    """Count one command that was answered.
-
-    Args:
-        name: as in its message ("transfer").
-        is_ok: whether it was carried out.
-        code: of its answer, if it was not.
-        seconds: from command to answer.
-    """
-    commands_total.labels(name, "ok" if is_ok else _FAULTS.get(code, "refused")).inc()
-    command_seconds.observe(seconds)
-
-
-class timed:  # noqa: N801  it is read as a verb; contextlib's way takes twice as long
-    """``with timed(histogram): ...`` observes how long the block takes, if it does not fail."""
-
-    __slots__ = ("_began", "_histogram")
-
-    def __init__(self, histogram: Histogram) -> None:
-        self._histogram = histogram
-
-    def __enter__(self) -> None:
-        self._began = perf_counter()
-
-    def __exit__(self, error: object, *_rest: object) -> None:
-        if error is None:
-            self._histogram.observe(perf_counter() - self._began)
 
 
 # -- gauges -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import views
+from . import health, views
 
 __all__ = ["app_name", "urlpatterns"]
 
@@ -12,4 +12,7 @@ urlpatterns = [
     path("pop/<str:call_id>/", views.pop, name="pop"),
     path("calls/", views.calls, name="calls"),
     path("calls/<str:call_id>/", views.call, name="call"),
+    path("health/live/", health.live, name="live"),
+    path("health/ready/", health.ready, name="ready"),
+    path("metrics/", health.metrics, name="metrics"),
 ]

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from time import perf_counter
 from typing import Any, Literal
 
 from django.contrib.auth import get_user_model
@@ -17,6 +18,7 @@ from django.db.models import CharField, Exists, Expression, Field, Model, OuterR
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
+from .. import metrics
 from ..calls.numbers import Party, PartyKind
 from ..conf import get_settings
 from ..models import ContactNumber, RememberedChoice
@@ -195,13 +197,25 @@ def creation_links(number: str, rights: AgentRights) -> tuple[CreationLink, ...]
 
 def _without_asking(party: Party) -> Match | None:
     if party.kind in (PartyKind.WITHHELD, PartyKind.UNAVAILABLE):
-        return Match(kind="withheld")
+        return _counted(Match(kind="withheld"))
     if not (party.number or party.extension):
-        return Match(kind="none")
+        return _counted(Match(kind="none"))
     return None
 
 
+def _counted(found: Match) -> Match:
+    metrics.matches_total.labels(result="failed" if found.failed else found.kind).inc()
+    return found
+
+
 def _match(party: Party, agent_id: Any, rights: AgentRights | None) -> Match:
+    began = perf_counter()
+    found = _look_up(party, agent_id, rights)
+    metrics.match_seconds.observe(perf_counter() - began)
+    return _counted(found)
+
+
+def _look_up(party: Party, agent_id: Any, rights: AgentRights | None) -> Match:
     alias = router.db_for_read(ContactNumber)
     for is_last_try in (False, True):
         try:

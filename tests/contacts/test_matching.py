@@ -12,7 +12,7 @@ from django.db.backends.utils import CursorWrapper
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from cti_django import contacts
+from cti_django import contacts, metrics
 from cti_django.calls.numbers import Party, PartyKind, classify
 from cti_django.contacts import amatch, aremember, creation_links, known, match, remember, rights_of
 from cti_django.models import ContactNumber, RememberedChoice
@@ -291,6 +291,29 @@ def test_a_failing_database_gives_no_match_and_no_error(agent: Any, monkeypatch:
     monkeypatch.setattr(CursorWrapper, "execute", failing)
     found = match(CALLER, agent.pk)
     assert (found.kind, found.failed) == ("none", True)
+
+
+def test_a_match_is_counted_by_its_result_and_timed_if_the_database_was_asked(
+    agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[Any] = []
+
+    class Counters:
+        def labels(self, *, result: str) -> Any:
+            counted.append(result)
+            return metrics._Nothing()
+
+    class Durations:
+        def observe(self, seconds: float) -> None:
+            counted.append(seconds > 0)
+
+    monkeypatch.setattr(metrics, "matches_total", Counters())
+    monkeypatch.setattr(metrics, "match_seconds", Durations())
+    match(CALLER, agent.pk)
+    match(Party(kind=PartyKind.WITHHELD), agent.pk)
+    monkeypatch.setattr(CursorWrapper, "execute", lambda *_args: 1 / 0)
+    match(CALLER, agent.pk)
+    assert counted == [True, "none", "withheld", True, "failed"]
 
 
 async def test_a_connection_that_the_server_has_closed_is_opened_anew(
