@@ -4,6 +4,7 @@ All three have ``add(index, user)``, which returns when that one is ready.
 """
 
 import asyncio
+import asyncio.sslproto
 import hashlib
 import re
 import ssl
@@ -11,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from cti_django.connectors.transports import TLS_RECORD
 from cti_django.sandbox.users import PASSWORD, User
 
 from .exchange import Exchange
@@ -30,7 +32,9 @@ class Sessions:
         self._ca_file = str(exchange.tls[0]) if exchange.tls else ""
         self._states: dict[int, str] = {}
         self._stories: list[asyncio.Task[None]] = []
-        self._changed = asyncio.Event()
+        self._collecting: asyncio.Task[None] | None = None
+        self.all_ready = asyncio.Event()
+        self.ready = 0
         self.connecting = 0
         self.most_connecting = 0
 
@@ -48,6 +52,8 @@ class Sessions:
                 if said.state.value == "ready":
                     ready.set()
 
+        if self._collecting is None:
+            self._collecting = asyncio.create_task(self._collect())
         address = self._exchange.address_of(index)
         options = {"api_url": address.api_url, "sip_url": address.sip_url, "ca_file": self._ca_file}
         credentials = Credentials(username=user.email, password=PASSWORD)
@@ -55,25 +61,31 @@ class Sessions:
         self._stories.append(asyncio.create_task(AgentSession(connector, tell).run()))
         await asyncio.wait_for(ready.wait(), READY_SECONDS)
 
+    async def _collect(self) -> None:
+        """What the host does at each renewal of its leases: set aside from the collector what lives now."""
+        from cti_django.conf import Settings
+        from cti_django.sessions.collector import Collector
+
+        collector = Collector()
+        while True:
+            await asyncio.sleep(Settings.lease_seconds / 3)
+            collector.follow(len(self._stories))
+
     def _follow(self, index: int, state: str) -> None:
-        self.connecting += (state == "connecting") - (self._states.get(index) == "connecting")
+        before = self._states.get(index)
+        self.ready += (state == "ready") - (before == "ready")
+        self.connecting += (state == "connecting") - (before == "connecting")
         self.most_connecting = max(self.most_connecting, self.connecting)
         self._states[index] = state
-        self._changed.set()
-
-    def count(self, state: str) -> int:
-        """How many sessions are in that state."""
-        return sum(one == state for one in self._states.values())
-
-    async def until(self, state: str) -> None:
-        """Return when all sessions are in that state."""
-        while self.count(state) < len(self._states):
-            self._changed.clear()
-            await self._changed.wait()
-            await asyncio.sleep(0.01)  # counting a thousand at each of a thousand changes would be the load itself
+        if self.ready == len(self._states):
+            self.all_ready.set()
+        else:
+            self.all_ready.clear()
 
     async def close(self) -> None:
         """End them all."""
+        if self._collecting is not None:
+            self._collecting.cancel()
         for story in self._stories:
             story.cancel()
         await asyncio.wait(self._stories)
@@ -106,7 +118,7 @@ class BareSockets:
 
 
 class BareSpeakers(BareSockets):
-    """What the protocol itself costs: the requests and frames of a log-in, written by hand, read no further than needed."""
+    """What the protocol itself costs: the requests and frames of a log-in by hand, read no further than needed."""
 
     async def add(self, index: int, user: User) -> None:
         api_url = self._exchange.address_of(index).api_url
@@ -161,7 +173,11 @@ def _found(pattern: re.Pattern[str], text: str) -> str:
 
 
 def _context(exchange: Exchange) -> ssl.SSLContext | bool:
-    return ssl.create_default_context(cafile=exchange.tls[0]) if exchange.tls else True
+    if exchange.tls is None:
+        return True
+    # asyncio's own buffers are 256 KiB for each connection. Ours has smaller ones; a floor with large ones flatters.
+    asyncio.sslproto.SSLProtocol.max_size = TLS_RECORD
+    return ssl.create_default_context(cafile=exchange.tls[0])
 
 
 async def gather_paced(crowd: Any, users: list[tuple[int, User]]) -> None:

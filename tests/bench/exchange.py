@@ -1,8 +1,9 @@
-"""The telephone system under measurement: the sandbox in processes of its own, which can be killed and started again."""
+"""The telephone system under measurement: the sandbox in processes of its own, which can be killed and restarted."""
 
 import asyncio
 import multiprocessing
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
@@ -43,14 +44,14 @@ class Exchange:
     _processes: list[Any] = field(default_factory=list)
     _pipes: list[Any] = field(default_factory=list)
 
-    def start(self) -> None:
-        """Listen; on the same ports as before, if it was killed."""
+    def start(self, listen_at: float = 0.0) -> None:
+        """Listen, not before the monotonic time `listen_at`; on the same ports as before, if it was killed."""
         context = multiprocessing.get_context("spawn")
         ports = [address.port for address in self.addresses] or [0] * self.shards
         for shard, port in enumerate(ports):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_serve, args=(theirs, self.agents, shard, self.shards, port, self.tls), daemon=True
+                target=_serve, args=(theirs, self.agents, shard, self.shards, port, self.tls, listen_at), daemon=True
             )
             process.start()
             theirs.close()  # so that its end is heard as one
@@ -91,10 +92,13 @@ class Exchange:
         self.kill()
 
 
-def _serve(pipe: Any, agents: int, shard: int, shards: int, port: int, tls: tuple[Path, Path] | None) -> None:
+def _serve(
+    pipe: Any, agents: int, shard: int, shards: int, port: int, tls: tuple[Path, Path] | None, listen_at: float
+) -> None:
     async def serve() -> None:
         from cti_django.sandbox.server import run_sandbox
 
+        await asyncio.sleep(listen_at - time.monotonic())
         options = {"tls_cert": str(tls[0]), "tls_key": str(tls[1])} if tls else {}
         async with run_sandbox(users=lines(agents)[shard::shards], port=port, **options) as sandbox:
             pipe.send((sandbox.api_url, sandbox.sip_url, sandbox.port))

@@ -1,5 +1,6 @@
-"""Settings of the site under measurement; BENCH_DIR, SANDBOX_URL and REDIS_URL come from the runner."""
+"""Settings of the site under measurement; BENCH_DIR, BENCH_DATABASE, SANDBOX_URL and REDIS_URL come from the runner."""
 
+import json
 import os
 
 from tests.settings import *  # noqa: F403
@@ -13,6 +14,8 @@ DATABASES = {
         "OPTIONS": {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;", "timeout": 20},
     }
 }
+if os.environ.get("BENCH_DATABASE"):
+    DATABASES = {"default": json.loads(os.environ["BENCH_DATABASE"])}
 if os.environ.get("REDIS_URL"):
     CHANNEL_LAYERS = {
         "default": {

@@ -1,6 +1,7 @@
 """What a bench needs around it: a database with agents and contacts, a server process, browser sockets."""
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -11,21 +12,51 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from cti_django.sandbox.users import PASSWORD, User, make_users
+from tests.programs import program
 
-__all__ = ["contact_number", "fill_database", "free_port", "lines", "server", "sockets", "use_settings"]
+__all__ = [
+    "contact_number",
+    "fill_database",
+    "free_port",
+    "has_programs",
+    "lines",
+    "server",
+    "sockets",
+    "use_settings",
+]
 
 CONTACTS = 100_000
 
 
-def use_settings(directory: Path, sandbox_url: str = "", redis_url: str = "") -> None:
-    """Make this process, and the servers that it starts, use the bench's settings."""
+def use_settings(
+    directory: Path, sandbox_url: str = "", redis_url: str = "", database: dict[str, Any] | None = None
+) -> None:
+    """Make this process, and the servers that it starts, use the bench's settings.
+
+    Args:
+        directory: where the SQLite database is made, unless there is another.
+        database: as in DATABASES.
+    """
     os.environ |= {"DJANGO_SETTINGS_MODULE": "tests.bench.settings", "BENCH_DIR": str(directory)}
     os.environ |= {"SANDBOX_URL": sandbox_url, "REDIS_URL": redis_url}
+    os.environ["BENCH_DATABASE"] = json.dumps(database) if database else ""
     import django
 
     django.setup()
+
+
+def has_programs(*names: str) -> bool:
+    """Whether these programs are installed; if not, it is said that something is not measured."""
+    try:
+        for name in names:
+            program(name)
+    except pytest.skip.Exception as missing:
+        print(f"  not measured: {missing}", file=sys.stderr)
+        return False
+    return True
 
 
 def lines(count: int) -> list[User]:
