@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { call, openPage } from "./page.mjs";
 
-const { who, stateWords } = openPage({ scripts: ["cti-connector.js", "tabs.js", "card.js"] }).Cti.page;
+const { who, stateWords } = openPage({ scripts: ["cti-connector.js", "desk.js", "card.js"] }).Cti.page;
 const unknown = (sourceName, facts) => call("a", "RINGING", {
   source: "442079469999", sourceName, number: "+442079469999", display: "020 7946 9999", ...facts,
 });

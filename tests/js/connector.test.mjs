@@ -158,6 +158,85 @@ test("a higher fence is followed, and asked for a snapshot", async () => {
   assert.equal(desk.sent("resync").length, 1);
 });
 
+test("what has no number is of this server alone: it is taken as it comes and counts for nothing", async () => {
+  const desk = connect();
+  await desk.join({ calls: [call("a", "CONNECTED")] });
+  desk.say({ type: "session", session: session("connecting", { message: "Your session is being taken over." }) });
+  desk.say({ type: "event", event: { name: "INFO", code: "timed_out", message: "No answer.", at: "2026-01-01T10:00:00.000+00:00" } });
+  assert.deepEqual(desk.envelopes.slice(-2).map(({ type }) => type), ["session", "event"]);
+  assert.deepEqual([desk.names().at(-1), desk.sent("resync").length], ["INFO", 0]);
+  assert.equal(desk.connector.isConnected(), true); // commands go on: the next server may take them
+  desk.event({ name: "HANGUP", call: call("a", "HANGUP") });
+  assert.deepEqual([desk.names().at(-1), desk.sent("resync").length], ["HANGUP", 0]);
+  [desk.fence, desk.seq] = [2, 3];
+  desk.snapshot({ session: session("ready"), calls: [] });
+  assert.equal(desk.names().at(-1), "HANGUP");
+});
+
+test("what a server says before it has a snapshot is shown, and logs nobody in or out", async () => {
+  const desk = connect();
+  desk.connector.login();
+  desk.open();
+  assert.equal(desk.links.at(-1)[0], "opening");
+  desk.say({ type: "session", session: session("none", { code: "no_database", message: "It is tried again." }) });
+  assert.deepEqual([desk.links.at(-1)[0], desk.envelopes.length, desk.names(), desk.connector.isConnected()], ["open", 1, [], false]);
+  await desk.clock.pass(2_000);
+  assert.equal(desk.sent("resync").length, 1);
+  desk.snapshot({ session: session("ready") });
+  await desk.answer("login");
+  assert.deepEqual(desk.names(), ["LOGGED_IN", "SUBSCRIBED", "READY"]);
+});
+
+test("a command carries the fence that its page showed, also when a new socket sends it again", async () => {
+  const desk = connect();
+  desk.connector.login();
+  desk.connector.hold("a");
+  desk.open();
+  desk.fence = 3;
+  desk.snapshot({ session: session("ready") });
+  await desk.answer("login");
+  desk.connector.resume("a");
+  desk.close();
+  desk.connector.terminate("a");
+  await desk.clock.pass(600);
+  desk.open();
+  desk.connector.answer("b");
+  desk.fence = 5;
+  desk.snapshot({ session: session("ready") });
+  desk.connector.answer("c");
+  const fences = desk.sent("command").map(({ command, fence }) => [command, fence]);
+  assert.deepEqual(fences, [["hold", undefined], ["resume", 3], ["hangup", 3], ["answer", 3], ["answer", 5]]);
+});
+
+test("a command that came too late is an INFO", async () => {
+  for (const code of ["outdated", "timed_out"]) {
+    const desk = connect();
+    await desk.join();
+    desk.connector.hold("a");
+    await desk.answer("command", { ok: false, code, message: "Another server runs your session now." });
+    await desk.clock.pass(300);
+    assert.deepEqual([desk.names().at(-1), desk.events.at(-1).code], ["INFO", code]);
+  }
+});
+
+test("hello says what this browser has popped at that moment, and a refused pop is no ERROR", async () => {
+  const popped = ["a"];
+  const desk = connect({ connector: { popped: () => popped } });
+  await desk.join();
+  assert.deepEqual(desk.sent("hello")[0].popped, ["a"]);
+  const asked = desk.connector.pop("b");
+  assert.equal(desk.sent("pop")[0].call_id, "b");
+  await desk.answer("pop", { ok: false, code: "popped", message: "Another tab has it." });
+  assert.equal((await asked).code, "popped");
+  await desk.clock.pass(1_000);
+  assert.equal(desk.names().at(-1), "READY");
+  popped.push("b");
+  desk.close();
+  await desk.clock.pass(600);
+  desk.open();
+  assert.deepEqual(desk.sent("hello")[0].popped, ["a", "b"]);
+});
+
 test("a snapshot that does not come is asked for again", async () => {
   const desk = connect();
   await desk.join();
@@ -251,17 +330,17 @@ test("a look at the page after a sleep finds a dead socket within seconds", asyn
   assert.equal(desk.sockets.length, 2);
 });
 
-test("a silent line is given up after 45 s, one that answers pings is kept", async () => {
+test("a silent line is given up within 30 s, one that answers pings is kept", async () => {
   const desk = connect();
   await desk.join();
   for (let i = 0; i < 5; i += 1) {
-    await desk.clock.pass(20_000);
+    await desk.clock.pass(15_000);
     desk.say({ type: "pong" });
   }
   assert.equal(desk.sent("ping").length, 5);
   assert.equal(desk.sockets.length, 1);
   const silent = desk.socket;
-  await desk.clock.pass(44_900);
+  await desk.clock.pass(26_900);
   assert.equal(silent.closed, false);
   await desk.clock.pass(700);
   assert.equal(silent.closed, true);
@@ -269,6 +348,46 @@ test("a silent line is given up after 45 s, one that answers pings is kept", asy
   silent.onclose({ code: 1006 }); // late, of a socket that is ours no more
   await desk.clock.pass(100);
   assert.equal(desk.sockets.length, 2);
+});
+
+test("a hidden page, whose timers come once a minute, keeps a living line, and has a new one as soon as it is shown", async () => {
+  const desk = connect();
+  await desk.join();
+  const { sent } = desk.socket;
+  desk.socket.send = (text) => {
+    sent.push(JSON.parse(text));
+    desk.say({ type: "pong" });
+  };
+  desk.clock.beatMs = 60_000;
+  await desk.clock.pass(600_000);
+  assert.ok(desk.sent("ping").length >= 9);
+  assert.equal(desk.sockets.length, 1);
+  desk.close();
+  await desk.clock.pass(1_000);
+  assert.equal(desk.sockets.length, 1);
+  desk.document.dispatchEvent(new Event("visibilitychange"));
+  assert.equal(desk.sockets.length, 2);
+});
+
+test("a socket on which nobody has a snapshot for a while is kept, and asked every 2 s", async () => {
+  const desk = connect();
+  await desk.join({ calls: [call("a", "CONNECTED")] });
+  desk.close();
+  await desk.clock.pass(600);
+  desk.open();
+  await desk.clock.pass(14_900);
+  assert.equal(desk.sent("resync").length, 7);
+  await desk.clock.pass(10_000);
+  desk.say({ type: "pong" });
+  await desk.clock.pass(10_000);
+  assert.equal(desk.sockets.length, 2);
+  desk.fence = 2;
+  desk.events.length = 0;
+  desk.snapshot({ session: session("ready"), calls: [call("a", "CONNECTED"), call("b")] });
+  assert.deepEqual(desk.events.map(({ name, call }) => [name, call.id]), [["RINGING", "b"]]);
+  const asked = desk.sent("resync").length;
+  await desk.clock.pass(5_000);
+  assert.equal(desk.sent("resync").length, asked);
 });
 
 test("a socket that never opens, or cannot be made, is tried again", async () => {

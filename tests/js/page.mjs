@@ -12,14 +12,16 @@ export class FakeStorage {
 
 class Clock {
   now = 1_700_000_000_000;
+  beatMs = 1; // a page that nobody looks at has its timers only at each full beat
   #timers = new Map();
   #count = 0;
 
   set(act, ms, every = 0) {
-    this.#timers.set(++this.#count, { act, at: this.now + ms, every });
+    this.#timers.set(++this.#count, { act, at: this.#beat(this.now + ms), every });
     return this.#count;
   }
   clear(id) { this.#timers.delete(id); }
+  #beat(ms) { return Math.ceil(ms / this.beatMs) * this.beatMs; }
 
   async pass(ms) {
     const end = this.now + ms;
@@ -29,7 +31,7 @@ class Clock {
       if (!due) break;
       const [id, timer] = due;
       this.now = timer.at;
-      if (timer.every) timer.at += timer.every;
+      if (timer.every) timer.at = this.#beat(timer.at + timer.every);
       else this.#timers.delete(id);
       timer.act();
     }

@@ -1,7 +1,7 @@
 /* This page's telephone put together (Cti.desk), numbers that dial, and <cti-call-bar>. */
 (() => {
   "use strict";
-  const { t, isOver, CallCard } = Cti;
+  const { t, isOver, attempt, CallCard } = Cti;
   const { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, ringsIn } = Cti.page;
   const OFF = "cti.off"; // disconnected on purpose
   const FOLDED = "cti.folded";
@@ -9,22 +9,14 @@
   const NOTICES = 3;
   const SHOWN_BY_LINE = ["no_account", "login_refused", "misconfigured", "not_logged_in"];
 
-  function attempt(act) {
-    try {
-      return act();
-    } catch (error) {
-      return null; // storage is forbidden, or no language is called so
-    }
-  }
-
   const local = attempt(() => localStorage);
   const session = attempt(() => sessionStorage);
-  const newClock = (language) => new Intl.DateTimeFormat(language || [], { timeStyle: "short" });
-  const clock = attempt(() => newClock(document.documentElement.lang)) || newClock();
+  const languages = attempt(() => Intl.getCanonicalLocales(document.documentElement.lang)) || [];
   const redraw = () => document.dispatchEvent(new Event("cti-change"));
   const board = new Cti.Board();
   const connector = new Cti.Connector({
     socket: config.socket,
+    popped: () => tabs.popped,
     onMessage(event) {
       if (event.name === "LOGGED_OUT") joined = false;
       document.dispatchEvent(new CustomEvent("cti", { detail: event }));
@@ -33,8 +25,8 @@
       const isSnapshot = envelope.type === "snapshot";
       board.fold(envelope, Date.now());
       if (isSnapshot) notes.restore([...board.calls, ...board.recent(Date.now())]);
-      join(isSnapshot);
-      for (const call of board.calls) tabs.consider(call);
+      if (!board.standIn) join(isSnapshot);
+      tabs.consider(board);
       redraw();
     },
     onLink(link) {
@@ -43,7 +35,7 @@
     },
   });
   const notes = new Cti.Notes({ save: (callId, text) => connector.note(callId, text), storage: session, onChange: redraw });
-  const tabs = new Cti.Tabs({ connector, guard: new Cti.Guard(document), face: config.face, storage: session });
+  const tabs = new Cti.Tabs({ connector, guard: new Cti.Guard(document), face: config.face, storage: local, onChange: redraw });
   let joined = false;
 
   Cti.desk = { board, connector, notes, tabs, link: "opening" };
@@ -75,6 +67,9 @@
   addEventListener("pagehide", () => notes.flushAll());
 
   const STATES = {
+    opening: t("Connecting…"),
+    waiting: t("No connection, retrying…"),
+    closed: t("Signed out, or not permitted"),
     none: t("Not connected"),
     connecting: t("Connecting…"),
     two_factor: t("Code needed"),
@@ -83,22 +78,20 @@
     refused: t("Log-in refused"),
     logged_out: t("Disconnected"),
     no_account: t("No telephone account"),
-    offline: t("No connection, retrying…"),
-    closed: t("Signed out, or not permitted"),
   };
   const SHORTCUTS = { A: ["answer"], H: ["hangup"], O: ["hold", "resume"], X: ["transfer"], D: [] };
 
   function lineState() {
     const { state, code } = board.session;
-    const shown = state === "none" && code === "no_account" ? code : state;
-    return { closed: "closed", waiting: "offline", opening: "connecting" }[Cti.desk.link] || shown;
+    if (Cti.desk.link !== "open") return Cti.desk.link;
+    if (board.standIn) return "";
+    return state === "none" && code === "no_account" ? code : state;
   }
 
   class CallBar extends HTMLElement {
     #parts = {};
     #cards = new Map();
-    #said = new Map();
-    #ticking = 0;
+    #ticking;
     #listeners;
 
     connectedCallback() {
@@ -108,13 +101,14 @@
       document.addEventListener("cti", ({ detail }) => this.#hear(detail), { signal });
       document.addEventListener("cti-change", () => this.#update(), { signal });
       document.addEventListener("keydown", (event) => this.#press(event), { signal });
+      this.#ticking = setInterval(() => this.#tick(), 1000);
       document.documentElement.classList.add("cti-docked");
       this.#update();
     }
 
     disconnectedCallback() {
       this.#listeners.abort();
-      this.#tick(false);
+      clearInterval(this.#ticking);
       this.#ring(false);
       document.documentElement.classList.remove("cti-docked");
     }
@@ -168,8 +162,7 @@
     }
 
     #buildRecent() {
-      const href = Cti.Tabs.webLink(config.callsUrl);
-      const all = config.callsUrl && h("a", { href }, t("All calls"));
+      const all = config.callsUrl && h("a", { href: config.callsUrl }, t("All calls"));
       return this.#panel("recent", t("Calls of the last hour"), this.#part("list", "ul"), all);
     }
 
@@ -213,10 +206,11 @@
 
     #updateLine(state) {
       const parts = this.#parts;
-      const { message, number, capabilities } = board.session;
-      const isUp = state === "ready";
+      const { number, capabilities } = board.session;
+      const { message } = board.standIn || board.session;
+      const isUp = connector.isConnected();
       this.dataset.state = state;
-      write(parts.word, dotted(STATES[state], isUp && number));
+      write(parts.word, dotted(STATES[state] || t(message), isUp && number));
       write(parts.reason, t(message || ""));
       parts.connect.hidden = !["none", "refused", "logged_out"].includes(state);
       parts.disconnect.hidden = !["connecting", "two_factor", "ready", "lost"].includes(state);
@@ -234,27 +228,25 @@
         this.#updateCard(this.#cards.get(call.id), call);
       }
       for (const [id, card] of this.#cards) if (!live.some((call) => call.id === id)) this.#retire(card, board.call(id), id);
-      this.#tick(live.length > 0);
+      this.#tick();
       this.#ring(board.elected && live.some(ringsIn));
     }
 
     #addCard(call) {
       const card = new CallCard(call, () => this.#removeCard(call.id));
-      const { title, detail } = who(call);
       this.#cards.set(call.id, card);
       this.#parts.cards.append(card.element);
-      if (!ringsIn(call)) return;
-      this.#said.set(call.id, call.status);
-      const words = [stateWords(call), title, detail].filter(Boolean).join(", ");
-      if (board.elected) card.element.append(h("span", { class: "unseen", role: "alert" }, words));
     }
 
     #updateCard(card, call) {
+      const { element } = card;
+      const before = element.dataset.state;
       card.update(call);
-      card.tick(Date.now() + board.skewMs);
-      if (!ringsIn(call)) card.element.querySelector('[role="alert"]')?.remove();
-      if (this.#said.get(call.id) !== call.status) this.#parts.unseen.textContent = card.element.ariaLabel;
-      this.#said.set(call.id, call.status);
+      const alert = element.querySelector('[role="alert"]');
+      const rings = ringsIn(call);
+      if (!rings || !board.elected) alert?.remove();
+      else if (!alert) element.append(h("span", { class: "unseen", role: "alert" }, element.ariaLabel));
+      if (before !== element.dataset.state && (before || !rings)) this.#parts.unseen.textContent = element.ariaLabel;
     }
 
     // A call that was spoken on waits for its note.
@@ -272,7 +264,7 @@
     #listRecent(calls) {
       const entry = (call) => {
         const { title, detail } = who(call);
-        const talked = call.connectedAt && duration((Date.parse(call.endedAt) - Date.parse(call.connectedAt)) / 1000);
+        const talked = call.connectedAt && duration(Date.parse(call.connectedAt), Date.parse(call.endedAt));
         const missed = call.endReason === "missed";
         const facts = dotted(missed ? t("Missed") : talked, detail, notes.text(call));
         const again = () => this.#dial(call.number);
@@ -281,7 +273,7 @@
           { class: missed && "missed" },
           icon(isInbound(call) ? "inbound" : "outbound"),
           h("div", null, h("strong", { dir: "auto" }, title), h("small", { dir: "auto" }, facts)),
-          h("time", null, clock.format(new Date(call.endedAt))),
+          h("time", null, new Date(call.endedAt).toLocaleTimeString(languages, { timeStyle: "short" })),
           call.number && button("", "phone", again, { "aria-label": `${t("Call back")}: ${title}` }),
         );
       };
@@ -301,11 +293,8 @@
       if (name === "INFO") setTimeout(() => notice.remove(), NOTICE_MS);
     }
 
-    #tick(on) {
-      if (on === Boolean(this.#ticking)) return;
-      clearInterval(this.#ticking);
-      const all = () => this.#cards.forEach((card) => card.tick(Date.now() + board.skewMs));
-      this.#ticking = on && setInterval(all, 1000);
+    #tick() {
+      this.#cards.forEach((card) => card.tick(Date.now() + board.skewMs));
     }
 
     #ring(on) {

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const { t, isOver } = Cti;
-  const { ownPath, webLink } = Cti.Tabs;
+  const { ownPath, recordUrl } = Cti.Tabs;
   const SVG = "http://www.w3.org/2000/svg";
   const LISTED = 8;
   const NOTE_MAX = 4000;
@@ -56,10 +56,8 @@
     node.hidden = !text;
   }
 
-  function duration(seconds) {
-    const [hours, minutes, rest] = [seconds / 3600, (seconds / 60) % 60, seconds % 60].map(Math.floor);
-    const two = (value) => String(value).padStart(2, "0");
-    return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
+  function duration(fromMs, toMs) {
+    return new Date(Math.max(0, toMs - fromMs) || 0).toISOString().slice(11, 19).replace(/^0(0:0?)?/, "");
   }
 
   const STATES = {
@@ -76,7 +74,7 @@
   const ringsIn = (call) => call.status === "RINGING" && isInbound(call);
   const isTransferred = (call) => call.endReason === "transferred";
   const stateWords = (call) => (ringsIn(call) ? t("Incoming call") : isTransferred(call) ? t("Transferred") : STATES[call.status]);
-  const contactUrl = ({ url, adminUrl }) => webLink((config.face === "admin" && adminUrl) || url || "");
+  const contactUrl = (contact) => recordUrl(contact, config.face);
 
   function who(call) {
     const [contact] = call.contacts || [];
@@ -84,22 +82,17 @@
     const number = call.display || call.number || raw;
     const bare = (text) => text.replace(/[^\p{L}\d]/gu, "");
     const name = [raw, number].some((text) => bare(text).endsWith(bare(said))) ? "" : said; // some send the number as the name
-    const named = { title: name || number || t("Number withheld"), detail: name ? number : "" };
     if (call.kind === "withheld" || call.match === "withheld") return { title: t("Number withheld") };
     if (contact && (call.match === "one" || call.match === "internal")) {
       return { title: contact.label, detail: dotted(contact.detail, number), url: contactUrl(contact) };
     }
-    switch (call.match) {
-      case "several":
-        return { ...named, link: t("Choose who it is") };
-      case "none":
-        return { ...named, link: call.canCreate !== false && t("Create contact") };
-      case "forbidden":
-        return { ...named, detail: dotted(named.detail, t("Known, no access")) };
-      case "pending":
-        return { ...named, detail: dotted(named.detail, t("Looking up…")) };
-    }
-    return named;
+    const [fact, link] = {
+      several: ["", t("Choose who it is")],
+      none: ["", call.canCreate !== false && t("Create contact")],
+      forbidden: [t("Known, no access")],
+      pending: [t("Looking up…")],
+    }[call.match] || [];
+    return { title: name || number || t("Number withheld"), detail: dotted(name && number, fact), link };
   }
 
   let colleagues = [];
@@ -140,7 +133,7 @@
       const person = who(call);
       this.#call = call;
       this.element.dataset.state = call.status.toLowerCase();
-      this.element.setAttribute("aria-label", `${stateWords(call)}: ${person.title}`);
+      this.element.ariaLabel = dotted(stateWords(call), person.title, person.detail);
       write(state, dotted(stateWords(call), isTransferred(call) && this.#target));
       write(name, person.title);
       this.#lead(name, person.url);
@@ -156,8 +149,7 @@
 
     tick(nowMs) {
       const { connectedAt, startedAt, endedAt } = this.#call;
-      const seconds = ((Date.parse(endedAt) || nowMs) - Date.parse(connectedAt || startedAt)) / 1000;
-      write(this.#parts.timer, duration(Math.max(0, seconds || 0)));
+      write(this.#parts.timer, duration(Date.parse(connectedAt || startedAt), Date.parse(endedAt) || nowMs));
     }
 
     press(name) {

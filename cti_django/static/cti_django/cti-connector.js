@@ -1,21 +1,22 @@
-/* Gives the one global `Cti`; needs no other file. API: docs/javascript.md. Wire: docs/architecture.md, "The socket". */
+/* The global `Cti`; needs no other file. API: docs/javascript.md. Wire: docs/architecture.md. */
 (() => {
   "use strict";
   if (globalThis.Cti?.Connector) return;
 
-  const [PING_MS, DEAD_MS, OPENING_MS] = [20_000, 45_000, 15_000];
+  const [PING_MS, PATIENCE_MS, AWAKE_MS, OPENING_MS] = [15_000, 12_000, 5_000, 15_000];
   const [ANSWER_MS, QUEUE_MS] = [15_000, 5_000]; // offline: dialling minutes later would only surprise
   const [RESYNC_MS, ECHO_MS, BACKOFF_MS, BACKOFF_MAX_MS] = [2_000, 2_000, 500, 30_000];
+  const LATE = ["outdated", "timed_out"]; // perhaps carried out all the same
   const NODE = /^(user|ivr|queue|conf):[1-9][0-9]+$/;
 
-  const same = (...names) => Object.fromEntries(names.map((name) => [name, name]));
-  const CALL_STATUS = same("INITIAL", "ACCEPTED", "RINGING", "CONNECTED", "ON_HOLD", "HANGUP", "CANCEL");
-  const SESSION = same("READY", "LOGGED_IN", "LOGGED_OUT", "TWO_FACTOR_AUTH", "SUBSCRIBED", "INFO", "ERROR");
-  const EVENT = { ...SESSION, ...CALL_STATUS, MATCHED: "MATCHED" };
+  const same = (names) => Object.fromEntries(names.split(" ").map((name) => [name, name]));
+  const CALL_STATUS = same("INITIAL ACCEPTED RINGING CONNECTED ON_HOLD HANGUP CANCEL");
+  const EVENT = { ...CALL_STATUS, ...same("MATCHED READY LOGGED_IN LOGGED_OUT TWO_FACTOR_AUTH SUBSCRIBED INFO ERROR") };
   const DIRECTION = { IN: "INBOUND", OUT: "OUTBOUND" };
 
   const script = document.currentScript;
   const isOver = (call) => call.status === "HANGUP" || call.status === "CANCEL";
+  const keep = (calls, call) => (isOver(call) ? calls.delete(call.id) : calls.set(call.id, call));
   const t = (text) => (Object.hasOwn(Cti.strings, text) ? Cti.strings[text] : text);
   const refusal = (code, message) => ({ ok: false, code, message, data: {} });
 
@@ -25,14 +26,14 @@
     #socket = null;
     #link = "closed"; // closed | opening | open | waiting
     #attempts = 0;
-    #timers = { retry: 0, ping: 0, dead: 0, resync: 0 };
+    #timers = {}; // retry; ping, dead; resync: a snapshot is awaited
     #pending = new Map(); // by id; a new socket sends them again
     #count = 0;
     #focused = document.hasFocus();
 
     #fence = -1;
     #seq = -1;
-    #awaiting = false;
+    #seen; // the newest fence, of any socket
     #session = { state: "none" };
     #calls = new Map(); // live, as the server tells them
 
@@ -48,12 +49,11 @@
       this.#options = options || {};
       this.#url = this.#options.socket || script?.dataset.socket || "/ws/cti/";
       this.tab = crypto.getRandomValues(new Uint32Array(4)).join("");
-      addEventListener("online", () => this.#wake());
-      addEventListener("pageshow", (event) => event.persisted && this.#wake());
+      for (const name of ["online", "pageshow"]) addEventListener(name, () => this.#wake());
       document.addEventListener("visibilitychange", () => document.hidden || this.#wake());
     }
 
-    // The page's API: nothing throws, every promise is kept with {ok, message, code, data}.
+    // For pages: nothing throws, and each promise gives {ok, message, code, data}.
 
     login(...args) {
       while (args.length && args.at(-1) === undefined) args.pop();
@@ -88,13 +88,11 @@
     hold(callId) { return this.#onCall("hold", callId); }
     resume(callId) { return this.#onCall("resume", callId); }
 
+    link(callId, url, text) { return this.#onCall("link", callId, { url: String(url || ""), text: String(text || "") }); }
+
     transfer(callId, number) {
       if (!number) return this.#misuse("number", t("Enter a number."));
       return this.#onCall("transfer", callId, { number: String(number) });
-    }
-
-    link(callId, url, text) {
-      return this.#onCall("link", callId, { url: String(url || ""), text: String(text || "") });
     }
 
     subscribe(node) {
@@ -104,10 +102,11 @@
 
     note(callId, text) { return this.#ask({ type: "note", call_id: String(callId), text: String(text) }); }
     directory() { return this.#ask({ type: "directory" }); }
+    pop(callId) { return this.#ask({ type: "pop", call_id: callId }); }
 
     command(name, fields) {
       if (!this.#login) return this.#misuse("not_logged_in", t("Log in first."));
-      return this.#ask({ ...fields, type: "command", command: name }).then((answer) => this.#complain(answer));
+      return this.#ask({ ...fields, type: "command", command: name, fence: this.#seen }).then((answer) => this.#complain(answer));
     }
 
     connect() { if (!this.#socket && !this.#timers.retry) this.#open(); }
@@ -138,14 +137,16 @@
       const pending = [...this.#pending.values()].map(({ message }) => message);
       this.#fence = this.#seq = -1;
       this.#rejoin = this.#login !== null && !pending.some((message) => message.type === "login");
-      for (const message of [{ type: "hello", tab: this.tab, focused: this.#focused }, ...pending]) this.#send(message);
+      const hello = { type: "hello", tab: this.tab, focused: this.#focused, popped: this.#options.popped?.() };
+      for (const message of [hello, ...pending]) this.#send(message);
       this.#awaitSnapshot();
-      this.#timers.ping = setInterval(() => this.#ping(DEAD_MS - PING_MS), PING_MS);
+      this.#clear("dead");
+      this.#timers.ping = setInterval(() => this.#ping(PATIENCE_MS), PING_MS);
     }
 
     #closed(code) {
       this.#socket = null;
-      for (const name of ["ping", "dead", "resync"]) this.#clear(name);
+      ["ping", "dead", "resync"].forEach((name) => this.#clear(name));
       if (code === 4401 || code === 4403) return this.#refusedBySite(code);
       const delay = Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** this.#attempts++);
       this.#timers.retry = setTimeout(() => this.#open(), delay * (0.5 + Math.random() / 2));
@@ -163,7 +164,7 @@
 
     #wake() {
       if (this.#timers.retry) this.#open();
-      else if (this.#link === "open") this.#ping(5_000); // it may have died in a sleep
+      else if (this.#link === "open") this.#ping(AWAKE_MS); // it may have died in a sleep
     }
 
     #ping(patience) {
@@ -190,9 +191,7 @@
       this.#callPage("onLink", state, closeCode);
     }
 
-    #send(message) {
-      if (this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(message));
-    }
+    #send(message) { if (this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(message)); }
 
     #ask(message, limit = this.#link === "open" ? ANSWER_MS : QUEUE_MS) {
       const id = String(++this.#count);
@@ -224,19 +223,24 @@
       if (type === "answer") this.#settle(id, message);
       else if (type === "elected") this.#callPage("onEnvelope", message);
       else if (type === "snapshot" && this.#isNews(fence, seq)) this.#takeSnapshot(message);
-      else if ((type === "event" || type === "session") && this.#isNews(fence, seq - 1)) this.#takeEnvelope(message);
+      else if (type !== "event" && type !== "session") return;
+      else if (fence === undefined || this.#isNews(fence, seq - 1)) this.#takeEnvelope(message);
     }
 
-    #isNews(fence, seq) {
-      return fence > this.#fence || (fence === this.#fence && seq >= this.#seq);
+    #isNews(fence, seq) { return fence > this.#fence || (fence === this.#fence && seq >= this.#seq); }
+
+    #follow(fence, seq, session = this.#session) {
+      this.#fence = this.#seen = fence;
+      [this.#seq, this.#session] = [seq, session];
     }
 
     #takeEnvelope(envelope) {
       const { fence, seq, session, event } = envelope;
-      const gap = fence > this.#fence || seq > this.#seq + 1;
-      [this.#fence, this.#seq] = [fence, seq];
-      if (gap && !this.#awaiting) this.#resync();
-      if (session) this.#session = session;
+      if (fence !== undefined) {
+        const gap = fence > this.#fence || seq > this.#seq + 1;
+        this.#follow(fence, seq, session);
+        if (gap && !this.#timers.resync) this.#resync();
+      } else if (session) this.#setLink("open"); // whoever runs the session is silent, the server is not
       this.#callPage("onEnvelope", envelope);
       // Even behind a gap: an event is whole in itself.
       if (event) this.#hear(event);
@@ -245,8 +249,8 @@
 
     #takeSnapshot(snapshot) {
       const { fence, seq, session, calls, recent } = snapshot;
-      [this.#fence, this.#seq, this.#session] = [fence, seq, session];
-      [this.#awaiting, this.#attempts] = [false, 0];
+      this.#follow(fence, seq, session);
+      this.#attempts = 0;
       this.#clear("resync");
       this.#calls = new Map(calls.filter((call) => !isOver(call)).map((call) => [call.id, call]));
       this.#setLink("open");
@@ -260,18 +264,16 @@
       this.#awaitSnapshot();
     }
 
-    #awaitSnapshot() {
-      this.#awaiting = true;
-      this.#clear("resync");
-      this.#timers.resync = setTimeout(() => this.#resync(), RESYNC_MS);
-    }
+    // May take as long as it takes another server to notice that the session's is gone.
+    #awaitSnapshot() { this.#timers.resync ||= setInterval(() => this.#resync(), RESYNC_MS); }
 
     #sendLogin(fields) {
       return this.#ask({ type: "login", ...fields }, ANSWER_MS).then((answer) => {
+        const { ok, code } = answer;
         if (this.#login !== fields) return answer; // overtaken
-        this.#joined = answer.ok;
-        if (answer.ok) this.#tellDifferences([]);
-        else if (answer.code !== "timeout") this.#login = null;
+        this.#joined = ok;
+        if (ok) this.#tellDifferences([]);
+        else if (code !== "timeout" && !LATE.includes(code)) this.#login = null;
         return this.#complain(answer);
       });
     }
@@ -287,10 +289,10 @@
 
     #hear(event) {
       const { name, call } = event;
-      if (call) isOver(call) ? this.#calls.delete(call.id) : this.#calls.set(call.id, call);
+      if (call) keep(this.#calls, call);
       if (name === "LOGGED_OUT") this.#loggedOut(event.message);
       else if (!this.#login) return;
-      else if (call) this.#tellCall(event);
+      else if (call) this.#tellCall(call, event);
       else if (name === "INFO" || name === "ERROR") this.#tellNotice(event);
       else if (name === "READY") this.#tellReady(event);
       else this.#tellOnce(event);
@@ -312,20 +314,18 @@
       if (state === "ready") this.#tellReady({ name: "READY" });
       if (state === "two_factor") this.#tellOnce({ name: "TWO_FACTOR_AUTH", nonce, message });
       for (const call of this.#calls.values()) {
-        if (this.#told.get(call.id)?.status !== call.status) this.#tellCall({ name: call.status, call });
+        if (this.#told.get(call.id)?.status !== call.status) this.#tellCall(call);
       }
       for (const [id, known] of this.#told) {
         if (this.#calls.has(id)) continue;
         const cause = t("It ended while this page was not connected.");
         const lost = { ...known, status: "HANGUP", cause, endReason: "inferred", actions: [] };
-        const call = recent.find((other) => other.id === id) || lost;
-        this.#tellCall({ name: call.status, call });
+        this.#tellCall(recent.find((call) => call.id === id) || lost);
       }
     }
 
-    #tellCall(event) {
-      const { call } = event;
-      isOver(call) ? this.#told.delete(call.id) : this.#told.set(call.id, call);
+    #tellCall(call, event = { name: call.status, call }) {
+      keep(this.#told, call);
       if (event.name === "INITIAL") this.#dialling = false;
       this.#tell(event);
     }
@@ -376,8 +376,9 @@
 
     #complain(answer) {
       const { ok, code, message } = answer;
-      // Later than the event, which knows whether it is an INFO or an ERROR.
-      if (!ok) setTimeout(() => this.#tellNotice({ name: "ERROR", code, message }), 250);
+      const name = LATE.includes(code) ? "INFO" : "ERROR";
+      // Later than the event, which knows better.
+      if (!ok) setTimeout(() => this.#tellNotice({ name, code, message }), 250);
       return answer;
     }
 
