@@ -37,6 +37,7 @@ from django.db.models import (
 from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils import timezone
 
+from . import metrics
 from .calllog_rows import OPEN, call_of, write
 from .calls.board import KEEP_ENDED
 from .calls.events import Call, CallEvent
@@ -76,6 +77,9 @@ _BATCHES = 20  # of orphans that are closed at a time; the rest is for the next 
 
 outbox = Outbox(write)
 """This process's outbox."""
+metrics.watch("outbox_length", lambda: outbox.length)
+metrics.watch("outbox_fill", lambda: outbox.fill)
+metrics.watch("outbox_oldest_seconds", lambda: outbox.oldest_seconds)
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

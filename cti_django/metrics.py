@@ -156,7 +156,7 @@ fenced_total = _counter("fenced_total", "Things not told because the lease did n
 gaps_total = _counter("gaps_total", "Tabs that asked for a snapshot because an envelope was missing.")
 reconnects_total = _counter("reconnects_total", "Attempts to get a lost line to a telephone system back.")
 bus_failures_total = _counter("bus_failures_total", "Messages that the channel layer did not take.")
-outbox_lost_total = _counter("outbox_lost_total", "Calls lost to the call log.")
+outbox_lost_total = _counter("outbox_lost_total", "News of calls that a full outbox gave up.")
 
 ring_to_publish_seconds = _histogram(
     "ring_to_publish_seconds", "From a ring's notification to its publication to the browsers.", _FAST

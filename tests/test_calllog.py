@@ -13,11 +13,11 @@ from django.db import OperationalError, connection
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
-from cti_django import calllog, calllog_rows, contacts
+from cti_django import calllog, calllog_rows, contacts, metrics
 from cti_django.calls.numbers import Party, PartyKind, classify
 from cti_django.calls.states import CallState, Direction
 from cti_django.models import CallNote, CallRecord
-from cti_django.outbox import Entry
+from cti_django.outbox import Entry, Outbox
 from tests.test_outbox import START, call, event, life
 from tests.testapp.models import Person
 
@@ -288,3 +288,12 @@ def test_only_the_agent_and_supervisors_may_write_on_a_call(agent: Any, other_ag
         calllog.save_note("no such call", agent.pk, "nothing")
     assert calllog.notes_for(["c1"], agent.pk) == {"c1": "mine"}
     assert CallNote.objects.count() == 2
+
+
+def test_how_full_the_outbox_is_stands_in_the_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("length", 7), ("fill", 0.25), ("oldest_seconds", 1.5)):
+        monkeypatch.setattr(Outbox, name, property(lambda _outbox, value=value: value))
+    rendered = metrics.render()
+    assert rendered is not None
+    lines = rendered[0].decode().splitlines()
+    assert {"cti_outbox_length 7.0", "cti_outbox_fill 0.25", "cti_outbox_oldest_seconds 1.5"} <= set(lines)

@@ -63,7 +63,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def fill(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
-    monkeypatch.setattr(Outbox, "fill", property(lambda _outbox: share), raising=False)
+    monkeypatch.setattr(Outbox, "fill", property(lambda _outbox: share))
 
 
 async def get(name: str, **headers: str) -> Any:
@@ -116,7 +116,7 @@ async def test_a_check_that_raises_has_failed_and_tells_nothing(monkeypatch: pyt
 
     monkeypatch.setattr(host, "current_host", fail)
     monkeypatch.setattr(CursorWrapper, "execute", fail)
-    monkeypatch.setattr(Outbox, "fill", property(fail), raising=False)
+    monkeypatch.setattr(Outbox, "fill", property(fail))
     response = await get("ready")
     assert response.json()["checks"] == dict.fromkeys(ALL_WELL, "failed")
     assert b"secret" not in response.content
