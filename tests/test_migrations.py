@@ -3,10 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.db import connection
+
+from tests.servers import as_default
 
 
 @pytest.mark.django_db
@@ -16,6 +19,15 @@ def test_no_migration_is_missing() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_migrations_go_to_zero_and_back() -> None:
+    _to_zero_and_back()
+
+
+def test_on_postgresql_too(transactional_db: None, postgres_database: dict[str, Any]) -> None:
+    with as_default(postgres_database):
+        _to_zero_and_back()
+
+
+def _to_zero_and_back() -> None:
     try:
         call_command("migrate", "cti_django", "zero", verbosity=0)
         assert not [name for name in connection.introspection.table_names() if name.startswith("cti_django_")]
