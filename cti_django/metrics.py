@@ -159,7 +159,7 @@ bus_failures_total = _counter("bus_failures_total", "Messages that the channel l
 outbox_lost_total = _counter("outbox_lost_total", "News of calls that a full outbox gave up.")
 
 ring_to_publish_seconds = _histogram(
-    "ring_to_publish_seconds", "From a ring's notification to its publication to the browsers.", _FAST
+    "ring_to_publish_seconds", "From reading a ring's notification to its publication.", _FAST
 )
 command_seconds = _histogram("command_seconds", "From a command to its answer.", _SLOW)
 match_seconds = _histogram("match_seconds", "Looking up a caller who has a number.", _FAST)

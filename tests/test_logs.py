@@ -2,8 +2,11 @@
 
 import json
 import logging
+import logging.config
+import re
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -270,3 +273,18 @@ def test_the_lines_of_a_session_carry_who_and_which_fence(caplog: pytest.LogCapt
     assert set(facts) == {(7, 3)}
     assert caplog.records[-1].__dict__["call_id"] == "c1"
     assert json.loads(JSONFormatter().format(caplog.records[-1]))["holder"] == "web1"
+
+
+def test_the_documented_set_up_and_lines_are_those_of_the_formatter() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "observing.md").read_text()
+    (block,) = re.findall(r"```python\n(LOGGING = .*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    configurator = logging.config.DictConfigurator(names["LOGGING"])
+    assert type(configurator.configure_formatter(names["LOGGING"]["formatters"]["json"])) is JSONFormatter
+    assert {name.split(".")[0] for name in names["LOGGING"]["loggers"]} == {"cti_django"}
+    lines = [json.loads(each) for each in re.findall(r'^\{"at".*$', page, re.MULTILINE)]
+    assert {each["logger"] for each in lines} == {"cti_django.calls", "cti_django.sessions"}
+    for each in lines:
+        assert list(each)[:4] == list(line()), each
+        assert line(each["message"], **dict(list(each.items())[4:])).keys() == each.keys()

@@ -1,5 +1,6 @@
 """What Prometheus is told; and that nothing is lost without it."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,6 +119,20 @@ def test_a_gauge_that_cannot_be_read_is_missing_and_the_others_are_there() -> No
 def test_there_is_no_gauge_of_another_name() -> None:
     with pytest.raises(ValueError, match="'tubs'"):
         metrics.watch("tubs", lambda: 0)
+
+
+def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
+    for name in metrics._GAUGES:
+        metrics.watch(name, lambda: 0)
+    metrics.watch("sessions", dict)
+    page = (ROOT / "docs" / "observing.md").read_text()
+    documented = set(re.findall(r"`(cti_\w+)`", page)) - {"cti_django"}
+    known = {re.sub("_(bucket|count|sum|created)$", "", series[0]) for series in told()}
+    exist = {name for name in known if name + "_total" not in known}  # the series of when a counter was made
+    assert documented == exist
+    expressions = re.findall(r"\| `([^`]+)` (?:for|\|)", page)
+    used = {re.sub("_bucket$", "", name) for each in expressions for name in re.findall(r"cti_\w+", each)}
+    assert used <= exist
 
 
 def test_a_projects_own_registry_is_left_alone() -> None:
