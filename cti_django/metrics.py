@@ -109,7 +109,8 @@ class _Counters:
     def __init__(self, family: Any, labels: Sequence[_Label]) -> None:
         self._labels = labels
         self._series: dict[tuple[str, ...], Counter] = {
-            values: family.labels(*values) for values in product(*({*each.known, each.otherwise} for each in labels))
+            values: family.labels(*values)
+            for values in product(*(dict.fromkeys([*each.known, each.otherwise]) for each in labels))
         }
 
     def labels(self, **values: str) -> Counter:
