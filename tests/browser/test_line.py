@@ -1,5 +1,8 @@
 """The line to the telephone system is lost, and the log-in there ends."""
 
+import json
+from typing import Any
+
 import pytest
 
 from .agent import Window, expect
@@ -8,6 +11,16 @@ from .console import Console
 pytestmark = pytest.mark.browser
 
 DANA = "+442079460018"
+TAKEN_OVER = {
+    "state": "connecting",
+    "code": "taking_over",
+    "message": "Your session is being taken over from another server.",
+    "nonce": "",
+    "number": "",
+    "capabilities": [],
+    "subscriptions": [],
+    "retryAt": None,
+}
 
 
 @pytest.fixture
@@ -66,6 +79,35 @@ def test_disconnecting_lasts_until_she_connects_again(desk: Window, console: Con
     desk.press("Connect")
     desk.expect_ready()
     desk.expect_card("Incoming call", "Dana Whitfield")  # what rings meanwhile is told
+
+
+def test_a_session_that_is_being_taken_over_is_said_and_takes_no_call_from_the_screen(hire, console: Console) -> None:
+    carol = hire("carol")
+    lines: list[Any] = []
+
+    def stand_between(line: Any) -> None:
+        line.connect_to_server()
+        lines.append(line)
+
+    carol.context.route_web_socket("**/ws/cti/", stand_between)
+    desk = carol.window("contacts/2/edit/").expect_ready()
+    desk.page.get_by_label("Notes").fill("stay here")
+    call_id = console.ring("10033", DANA)
+    desk.expect_card("Incoming call")
+    desk.press("Answer")
+    desk.expect_card("Connected")
+    desk.bar.get_by_label("Note").fill("Asks for")
+
+    lines[0].send(json.dumps({"type": "session", "session": TAKEN_OVER}))
+    expect(desk.line).to_contain_text("Your session is being taken over from another server.")
+    expect(desk.bar).to_have_attribute("data-state", "")
+    desk.expect_card("Connected")
+    expect(desk.bar.get_by_label("Note")).to_have_value("Asks for")
+    expect(desk.button("Call")).to_be_enabled()
+    desk.press("Hold")  # whoever takes the session over may take the command
+    console.wait_for_state(call_id, "ON_HOLD")
+    desk.expect_card("On hold")
+    expect(desk.line).to_contain_text("Ready")
 
 
 def test_somebody_without_an_account_is_told(hire, newcomer) -> None:

@@ -10,6 +10,7 @@ from .console import Console
 pytestmark = pytest.mark.browser
 
 DANA = "+442079460018"
+RINGING = re.compile("^☎")
 
 
 def test_one_of_two_tabs_pops(alice: Agent, console: Console) -> None:
@@ -55,6 +56,67 @@ def test_when_the_tab_that_pops_is_closed_another_one_does(alice: Agent, console
     first.wait_until_elected()
     console.ring("10031", DANA)
     first.expect_path(r"/contacts/\d+/")
+
+
+def test_the_call_goes_on_ringing_elsewhere_when_the_tab_that_popped_it_is_closed(
+    alice: Agent, console: Console
+) -> None:
+    quiet = alice.window("deals/").expect_ready()
+    loud = alice.window("companies/").expect_ready()
+    console.ring("10031", DANA)
+    loud.expect_path(r"/contacts/\d+/")
+    loud.expect_card("Incoming call")
+    expect(quiet.page).to_have_title(re.compile("^Deals"))
+    loud.page.close()
+    expect(quiet.page).to_have_title(RINGING)
+    expect(quiet.bar.get_by_role("alert")).to_have_count(1)
+    quiet.press("Answer")
+    quiet.expect_card("Connected", "Dana Whitfield")
+    assert quiet.path == "/deals/"  # it has popped already
+
+
+def test_a_tab_that_is_elected_and_dead_leaves_the_pop_to_another_one(alice: Agent, console: Console) -> None:
+    quick = alice.window("deals/").expect_ready()
+    dead = alice.window("companies/").expect_ready()
+    dead.page.evaluate("() => { Cti.desk.connector.pop = () => new Promise(() => {}); }")
+    console.ring("10031", DANA)
+    dead.expect_card("Incoming call", "Dana Whitfield")  # at once: the card waits for nobody's leave
+    quick.expect_path(r"/contacts/\d+/")
+    expect(quick.page).to_have_title(RINGING)
+    expect(dead.page).to_have_title(re.compile("^Companies"))
+    assert dead.path == "/companies/"
+
+
+def test_two_browsers_of_one_agent_pop_once(hire, console: Console) -> None:
+    office, home = hire("alice"), hire("alice")
+    pops: list[str] = []
+    for browser in (office, home):
+        browser.context.on("request", lambda request: pops.append(request.url) if "/cti/pop/" in request.url else None)
+    first = office.window("deals/").expect_ready()
+    second = home.window("companies/").expect_ready()
+    console.ring("10031", DANA)
+    second.expect_path(r"/contacts/\d+/")
+    first.expect_card("Incoming call", "Dana Whitfield")
+    home.context.close()
+    expect(first.page).to_have_title(RINGING)
+    first.page.reload()
+    first.expect_card("Incoming call", "Dana Whitfield")
+    expect(first.page).to_have_title(RINGING)
+    first.press("Answer")
+    first.expect_card("Connected")
+    expect(first.page).to_have_title(re.compile("^Deals"))
+    assert first.path == "/deals/"
+    assert len(pops) == 1
+
+
+def test_what_is_edited_meanwhile_keeps_its_page_when_the_pop_falls_to_it(alice: Agent, console: Console) -> None:
+    busy = alice.window("contacts/2/edit/").expect_ready()
+    busy.page.get_by_label("Notes").fill("Half a sentence")
+    dead = alice.window("companies/").expect_ready()
+    dead.page.evaluate("() => { Cti.desk.connector.pop = () => new Promise(() => {}); }")
+    console.ring("10031", DANA)
+    busy.expect_card("Incoming call", "There are unsaved changes on this page, so it stays.")
+    assert busy.path == "/contacts/2/edit/"
 
 
 def test_going_back_does_not_pop_again(alice: Agent, console: Console) -> None:

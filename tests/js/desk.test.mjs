@@ -68,7 +68,7 @@ test("what this server says for want of the session's own word holds until that 
   ]) {
     const board = newBoard({ calls: [call("a")], elected: true });
     board.fold({ type: "session", session: session(state, { message: "Your session is being taken over." }) }, NOW_MS);
-    board.fold({ type: "elected", elected: false }, NOW_MS);
+    board.fold({ type: "elected", elected: false, fence: 2 }, NOW_MS);
     board.fold({ type: "event", event: { name: "INFO", at: "2026-01-01T10:00:00.000+00:00" } }, NOW_MS);
     assert.deepEqual([board.standIn.state, board.session.state, ids(board.calls), board.elected], [state, "ready", ["a"], false]);
     board.fold(heard, NOW_MS);

@@ -84,7 +84,7 @@
   function lineState() {
     const { state, code } = board.session;
     if (Cti.desk.link !== "open") return Cti.desk.link;
-    if (board.standIn) return "";
+    if (board.standIn || code === "taking_over") return "";
     return state === "none" && code === "no_account" ? code : state;
   }
 

@@ -27,14 +27,14 @@
     skewMs = 0; // server's clock minus ours
 
     fold(envelope, nowMs) {
-      const { type, fence, event, session, calls, recent, elected } = envelope;
+      const { type, seq, event, session, calls, recent, elected } = envelope;
       if (elected !== undefined) this.elected = elected;
       if (type === "snapshot") {
         this.#live = byId(calls.filter((call) => !isOver(call)));
         this.#ended = byId(recent);
       }
       if (event) this.#foldEvent(event, nowMs);
-      if (fence !== undefined) {
+      if (seq !== undefined) {
         this.standIn = null;
         this.session = session || this.session;
         if (["none", "logged_out", "refused"].includes(session?.state)) this.#live.clear();
