@@ -156,7 +156,7 @@ def _adopted(alias: str, entry: Entry, kin: dict[Any, list[CallRecord]]) -> Call
         if 0 < row.fence < entry.fence and _is_guess(row) and _may_be_same(entry.call, row):
             is_same = entry.call.provider_call_id and entry.call.provider_call_id == row.provider_call_id
             if is_same or _EARLIER <= _started_at(entry) - row.started_at <= _SAME:
-                row.call_id, row.fence = entry.call.call_id, entry.fence
+                row.call_id = entry.call.call_id
                 CallRecord.objects.using(alias).filter(pk=row.pk).update(call_id=row.call_id)
                 return row
     return None
