@@ -144,18 +144,25 @@ async def test_who_got_it_first_keeps_it(alice, bob):
     assert (set(host.asked), host.sessions) == ({alice, bob}, {bob})
 
 
-async def test_a_session_that_ends_at_once_is_not_started_again_at_once(alice, monkeypatch):
+async def test_a_session_that_ends_at_once_is_not_started_again_at_once(alice):
     host = FakeHost()
     keeping, _ = caretaker(host)
     for _ in range(3):
         await keeping.look()
         host.sessions.clear()
     assert host.asked == [alice]
+
+
+@pytest.mark.parametrize(("stand_back", "times"), [(5.0, 1), (-1.0, 3)])
+async def test_what_has_gone_from_here_is_left_to_others_for_a_while(alice, stand_back, times, monkeypatch):
     monkeypatch.setattr(cti_host, "AGAIN_SECONDS", -1.0)
-    keeping._not_before.clear()
-    await keeping.look()
-    await keeping.look()
-    assert host.asked == [alice, alice, alice]
+    monkeypatch.setattr(cti_host, "STAND_BACK_SECONDS", stand_back)
+    host = FakeHost()
+    keeping, _ = caretaker(host)
+    for _ in range(3):
+        await keeping.look()
+        host.sessions.clear()
+    assert host.asked == [alice] * times
 
 
 async def test_each_change_is_one_line(alice):

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 ROUND_SECONDS = 2.0  # between looks for sessions that nobody holds
 AT_ONCE = 30  # sessions that are being started
 AGAIN_SECONDS = 30.0  # between two starts of one agent's session, which might end as soon as it begins
+STAND_BACK_SECONDS = 5.0  # after a session has gone from here, so that it goes to others if they want it
 METRICS_SECONDS = 5.0  # how long somebody who asks for metrics may take to say so
 MAX_REQUEST = 8_192  # bytes
 
@@ -103,7 +104,9 @@ class Caretaker:
         kept = self._host.kept()
         for agent_id in sorted(kept - self._kept, key=str):
             self._say(f"agent {agent_id}: kept here ({len(kept)} of {self._cap})")
+        stand_back_until = asyncio.get_running_loop().time() + STAND_BACK_SECONDS
         for agent_id in sorted(self._kept - kept, key=str):
+            self._not_before[agent_id] = max(self._not_before.get(agent_id, 0.0), stand_back_until)
             self._say(f"agent {agent_id}: not kept here any more ({len(kept)} of {self._cap})")
         self._kept = set(kept)
 
@@ -161,7 +164,7 @@ class Command(BaseCommand):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
         server = await asyncio.start_server(_answer, *address, limit=MAX_REQUEST) if address else None
         host = get_host()
-        self._say(f"{host.holder} keeps up to {cap} sessions open. SIGTERM or Ctrl-C hands them over.")
+        self._say(f"{host.office.holder} keeps up to {cap} sessions open. SIGTERM or Ctrl-C hands them over.")
         keeping = asyncio.create_task(Caretaker(host, cap, self._say).run())
         try:
             await stop.wait()
