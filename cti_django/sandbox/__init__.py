@@ -5,6 +5,7 @@ sip_server.py     watchers over SIP; on subscriptions.py, notify_body.py; no soc
 rest.py           the REST API; on accounts.py
 console.py        the console and its API; page in static/
 faults.py         what can go wrong on demand
+journal.py        a file of all that happened
 server.py         all of it on one port: ``run_sandbox``
 """
 

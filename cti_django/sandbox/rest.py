@@ -17,11 +17,12 @@ from aiohttp import web
 
 from .accounts import Accounts
 from .faults import Fault, Faults
+from .journal import Journal, token_mark
 from .legs import Call, Cause, Leg, LegState
 from .pbx import Refused, Switch
 from .users import User
 
-__all__ = ["PREFIX", "RESTServer", "read_json"]
+__all__ = ["PREFIX", "RESTServer", "peer_port", "read_json"]
 
 PREFIX = "/v1.2/voipstudio"
 MAX_BODY = 64 * 1024
@@ -57,10 +58,12 @@ class RESTServer:
 
     Args:
         domain: told to every user as her sip_domain.
+        journal: notes who logs in and what is asked for.
     """
 
-    def __init__(self, switch: Switch, accounts: Accounts, faults: Faults, domain: str) -> None:
+    def __init__(self, switch: Switch, accounts: Accounts, faults: Faults, domain: str, journal: Journal) -> None:
         self._switch, self._accounts, self._faults, self._domain = switch, accounts, faults, domain
+        self._journal = journal
 
     def app(self) -> web.Application:
         """The application to be mounted at PREFIX."""
@@ -155,6 +158,8 @@ class RESTServer:
     async def _login(self, request: web.Request) -> web.Response:
         data = await read_json(request)
         user = self._accounts.check_password(_text(data, "email"), _text(data, "password"))
+        known = user or self._accounts.user_of_email(_text(data, "email"))
+        self._journal.note("login", user=known.user_id if known else "", ok=user is not None, peer=peer_port(request))
         if user is None:
             return _error(401, "Invalid e-mail or password.")
         if user.two_factor:
@@ -182,7 +187,7 @@ class RESTServer:
         return web.json_response({"message": "pong"})
 
     async def _logout(self, request: web.Request) -> web.Response:
-        self._user(request)
+        self._note_command(request, "logout")
         self._accounts.revoke(_token(request))
         return web.json_response({"message": "Logged out."})
 
@@ -202,7 +207,12 @@ class RESTServer:
         """Answers when the agent's own phone has picked up, or has not."""
         user = self._user(request)
         to = (await read_json(request)).get("to")
-        call = self._switch.click_to_call(user.user_id, str(to) if isinstance(to, int | str) else "")
+        try:
+            call = self._switch.click_to_call(user.user_id, str(to) if isinstance(to, int | str) else "")
+        except Refused:
+            self._note_command(request, "dial")
+            raise
+        self._note_command(request, "dial", call.call_id)
         decided: asyncio.Future[Cause | None] = asyncio.get_running_loop().create_future()
 
         def watch(changed: Call) -> None:
@@ -217,6 +227,18 @@ class RESTServer:
             return _error(*_NOT_TAKEN.get(cause, (403, "SIP endpoint rejected the call.")))
         return web.json_response({"data": _call_json(call, user.user_id)})
 
+    def _note_command(self, request: web.Request, command: str, call_id: str = "") -> None:
+        self._journal.note(
+            "command",
+            user=self._user(request).user_id,
+            method=request.method,
+            path=request.path,
+            command=command,
+            call=call_id or request.match_info.get("call_id", ""),
+            token=token_mark(_token(request)),
+            peer=peer_port(request),
+        )
+
     def _own_call(self, request: web.Request) -> tuple[str, Call, Leg]:
         user_id = self._user(request).user_id
         call = self._switch.call(request.match_info["call_id"])
@@ -226,8 +248,10 @@ class RESTServer:
         return user_id, call, legs[0]
 
     async def _change_call(self, request: web.Request) -> web.Response:
-        user_id, call, leg = self._own_call(request)
+        self._user(request)
         data = await read_json(request)
+        self._note_command(request, _command(data))
+        user_id, call, leg = self._own_call(request)
         if "action_url" in data:
             self._show_link(call, data)
         elif "dst" in data:
@@ -263,12 +287,28 @@ class RESTServer:
                 raise Refused("This state cannot be set.", field="state", code="invalid")
 
     async def _hang_up(self, request: web.Request) -> web.Response:
+        self._note_command(request, "hang_up")
         user_id, call, _ = self._own_call(request)
         self._switch.hang_up(call.call_id, user_id)
         return web.Response(status=204)
 
     async def _nothing_here(self, request: web.Request) -> web.Response:
         raise web.HTTPNotFound
+
+
+def peer_port(request: web.Request) -> int:
+    """The port at the other end of a request's connection, 0 if that is gone."""
+    name = request.transport.get_extra_info("peername") if request.transport else None
+    return int(name[1]) if name else 0
+
+
+def _command(data: dict[str, Any]) -> str:
+    """What the body of a PATCH asks for."""
+    if "action_url" in data:
+        return "link"
+    if "dst" in data:
+        return "transfer"
+    return {"CONNECTED": "answer or resume", "ON_HOLD": "hold"}.get(_text(data, "state"), "")
 
 
 def _token(request: web.Request) -> str:

@@ -7,6 +7,7 @@ async with run_sandbox() as sandbox:
 
 import asyncio
 import contextlib
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
@@ -17,8 +18,9 @@ from aiohttp import WSMsgType, web
 from .accounts import Accounts
 from .console import Console
 from .faults import AT_ONCE, Fault, Faults
+from .journal import Journal
 from .pbx import DEFAULT_TIMINGS, Switch, Timings
-from .rest import PREFIX, RESTServer
+from .rest import PREFIX, RESTServer, peer_port
 from .sip_server import SIPServer
 from .users import User, demo_users
 
@@ -44,6 +46,10 @@ class Sandbox:
         max_expires: the longest SIP subscription in seconds.
         nodes: what can be watched besides users; those in `private_nodes` answer 403.
         quiet_body: give the first NOTIFY about a quiet node a body; the service gives none.
+        heartbeat_seconds: a WebSocket ping to every watcher this often; who does not answer within half of that again
+            is dropped. 0 for none.
+        journal: path of a file that all that happens is appended to (``journal.py``), "" for none.
+        first_call_id: call ids rise from here; None: from the clock, so that none comes back after a restart.
     """
 
     def __init__(
@@ -60,10 +66,22 @@ class Sandbox:
         nodes: Mapping[str, str] = NODES,
         private_nodes: Collection[str] = PRIVATE_NODES,
         quiet_body: bool = False,
+        heartbeat_seconds: float = 20.0,
+        journal: str = "",
+        first_call_id: int | None = None,
     ) -> None:
         users = list(demo_users() if users is None else users)
         self.host, self.port, self.sip_domain = host, port, sip_domain
-        self.switch = Switch(users, schedule=self._schedule, now=time.time, timings=timings, nodes=nodes)
+        self.switch = Switch(
+            users,
+            schedule=self._schedule,
+            now=time.time,
+            timings=timings,
+            nodes=nodes,
+            first_call_id=int(time.time() * 1000) if first_call_id is None else first_call_id,
+        )
+        self.journal = Journal(journal)
+        self.journal.follow(self.switch)
         self.faults = Faults()
         self.accounts = Accounts(users)
         self.sip = SIPServer(
@@ -75,8 +93,10 @@ class Sandbox:
             max_expires=max_expires,
             private_nodes=private_nodes,
             quiet_body=quiet_body,
+            journal=self.journal,
         )
         self.revision = 0
+        self._heartbeat_seconds = heartbeat_seconds
         self._tls = (tls_cert, tls_key or tls_cert) if tls_cert else None
         self._waiters: dict[asyncio.Future[Any], Callable[[], Any]] = {}
         self._runner: web.AppRunner | None = None
@@ -108,7 +128,7 @@ class Sandbox:
     # -- life ---------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen. Raises OSError if the port is taken or a TLS file cannot be read."""
+        """Listen. Raises OSError if the port is taken, or a TLS file or the journal cannot be used."""
         context = None
         if self._tls:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -116,15 +136,18 @@ class Sandbox:
                 context.load_cert_chain(*self._tls)
             except OSError as error:
                 raise OSError(f"the certificate or its key cannot be used ({error})") from None
+        self.journal.open()
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
             await web.TCPSite(runner, self.host, self.port, ssl_context=context, backlog=2048).start()
         except BaseException:
             await runner.cleanup()
+            self.journal.close()
             raise
         self.port = runner.addresses[0][1]
         self._runner = runner
+        self.journal.note("start", pid=os.getpid(), port=self.port)
 
     async def stop(self) -> None:
         """End all calls and close all sockets."""
@@ -135,6 +158,8 @@ class Sandbox:
         if self._runner:
             await self._runner.cleanup()
             self._runner = None
+        self.journal.note("stop", pid=os.getpid(), port=self.port)
+        self.journal.close()
 
     async def wait_for(self, predicate: Callable[[], T], timeout: float = 10.0) -> T:
         """What `predicate` gives, as soon as that is true; it is asked at every change. Raises TimeoutError."""
@@ -194,12 +219,15 @@ class Sandbox:
 
     def _app(self) -> web.Application:
         app = web.Application()
-        app.add_subapp(PREFIX, RESTServer(self.switch, self.accounts, self.faults, self.sip_domain).app())
+        app.add_subapp(PREFIX, self._rest().app())
         app.router.add_get("/console", self._root)
         app.add_subapp("/console", Console(self).app())
         app.router.add_get("/", self._root)
         app.router.add_get("/sip", self._root)
         return app
+
+    def _rest(self) -> RESTServer:
+        return RESTServer(self.switch, self.accounts, self.faults, self.sip_domain, self.journal)
 
     async def _root(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() != "websocket":
@@ -212,7 +240,9 @@ class Sandbox:
         return await self._sip_socket(request)
 
     async def _sip_socket(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(protocols=("sip",), max_msg_size=MAX_FRAME, compress=False, autoping=True)
+        socket = web.WebSocketResponse(
+            protocols=("sip",), max_msg_size=MAX_FRAME, compress=False, heartbeat=self._heartbeat_seconds or None
+        )
         await socket.prepare(request)
         frames: asyncio.Queue[bytes | None] = asyncio.Queue()
 
@@ -226,7 +256,7 @@ class Sandbox:
             if request.transport:
                 request.transport.abort()
 
-        connection = self.sip.connect(send, close)
+        connection = self.sip.connect(send, close, peer_port(request))
         writer = asyncio.create_task(_write(socket, frames))
         try:
             async for message in socket:
@@ -235,8 +265,11 @@ class Sandbox:
                 elif message.type is WSMsgType.BINARY:
                     connection.receive(message.data)
         finally:
-            connection.lost()
+            was_deaf = isinstance(socket.exception(), TimeoutError)
+            connection.lost("heartbeat" if was_deaf else "socket closed")
             writer.cancel()
+            if was_deaf:  # what still waits to be sent must not keep the connection
+                close()
         return socket
 
 

@@ -13,6 +13,7 @@ from ..wire.sip_digest import make_challenge, parse_credentials, verify
 from ..wire.sip_message import SIPRequest, SIPResponse, parse_message
 from ..wire.sip_uri import parse_name_addr, parse_uri
 from .faults import Fault, Faults
+from .journal import Journal
 from .legs import Leg, Timer
 from .notify_body import CONTENT_TYPE
 from .pbx import Switch
@@ -38,6 +39,7 @@ class SIPServer:
         max_expires: the longest subscription in seconds.
         private_nodes: nodes that nobody may watch (403).
         quiet_body: False: the first NOTIFY about a quiet node has no body, as seen from the service.
+        journal: notes who watches her own calls, and what she was told.
     """
 
     def __init__(
@@ -51,18 +53,20 @@ class SIPServer:
         max_expires: int = 3600,
         private_nodes: Collection[str] = (),
         quiet_body: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self.switch, self.faults, self.domain = switch, faults, domain
         self.schedule, self.now = schedule, now
         self.max_expires, self.private_nodes, self.quiet_body = max_expires, private_nodes, quiet_body
+        self.journal = journal or Journal()
         self.connections: set[SIPConnection] = set()
         self.by_node: defaultdict[str, set[Subscription]] = defaultdict(set)
         self.on_change: Callable[[], None] = lambda: None
         switch.listeners.append(self._tell)
 
-    def connect(self, send: Callable[[bytes], None], close: Callable[[], None]) -> "SIPConnection":
-        """A socket has been opened."""
-        connection = SIPConnection(self, send, close)
+    def connect(self, send: Callable[[bytes], None], close: Callable[[], None], peer: int = 0) -> "SIPConnection":
+        """A socket has been opened; see ``SIPConnection``."""
+        connection = SIPConnection(self, send, close, peer)
         self.connections.add(connection)
         self.on_change()
         return connection
@@ -97,10 +101,14 @@ class SIPConnection:
     Args:
         send: takes a frame; must not block.
         close: closes the socket.
+        peer: the port at its other end.
     """
 
-    def __init__(self, server: SIPServer, send: Callable[[bytes], None], close: Callable[[], None]) -> None:
+    def __init__(
+        self, server: SIPServer, send: Callable[[bytes], None], close: Callable[[], None], peer: int = 0
+    ) -> None:
         self.server, self.send, self.close = server, send, close
+        self.connection_id, self.peer = secrets.token_hex(4), peer
         self.user_id = ""
         self.subscriptions: dict[tuple[str, str], Subscription] = {}  # by Call-ID and our tag
         self._nonce_counts: dict[str, int] = {}
@@ -119,16 +127,16 @@ class SIPConnection:
         except WireError:
             return
 
-    def lost(self) -> None:
+    def lost(self, why: str = "socket closed") -> None:
         """The socket is gone, and all that came in on it."""
         for subscription in list(self.subscriptions.values()):
-            self._forget(subscription)
+            self._forget(subscription, why)
         self.server.connections.discard(self)
         self.server.on_change()
 
-    def end(self, subscription: Subscription, reason: str) -> None:
-        """End one subscription with a last NOTIFY."""
-        self._forget(subscription)
+    def end(self, subscription: Subscription, reason: str, why: str = "") -> None:
+        """End one subscription with a last NOTIFY; `why` is for the journal, if `reason` does not say it."""
+        self._forget(subscription, why or reason)
         subscription.notify(self.server.switch.legs_at(subscription.node), is_full=True, ended=reason)
         self.server.on_change()
 
@@ -244,10 +252,12 @@ class SIPConnection:
             faults=server.faults,
             schedule=server.schedule,
             now=server.now,
-            on_expiry=lambda one: self.end(one, "timeout"),
+            journal=server.journal,
+            on_expiry=lambda one: self.end(one, "timeout", "expired"),
         )
         self.subscriptions[request.call_id, response.to.tag] = subscription
         server.by_node[node].add(subscription)
+        subscription.note("subscribed", peer=self.peer)
         self._grant(request, response, subscription, is_new=True)
 
     def _refresh(self, request: SIPRequest, subscription: Subscription) -> None:
@@ -266,15 +276,16 @@ class SIPConnection:
         response.headers.add("Expires", str(seconds))
         self.send(bytes(response))
         if not seconds:
-            self.end(subscription, "timeout")
+            self.end(subscription, "timeout", "unsubscribed")
             return
         subscription.refresh(seconds)
         legs = server.switch.legs_at(subscription.node)
         subscription.notify(legs, is_full=True, with_body=bool(legs) or server.quiet_body or not is_new)
         server.on_change()
 
-    def _forget(self, subscription: Subscription) -> None:
+    def _forget(self, subscription: Subscription, why: str) -> None:
         subscription.cancel()
+        subscription.note("unsubscribed", why=why)
         self.subscriptions = {key: one for key, one in self.subscriptions.items() if one is not subscription}
         watchers = self.server.by_node[subscription.node]
         watchers.discard(subscription)
@@ -283,11 +294,15 @@ class SIPConnection:
 
     def _take_response(self, response: SIPResponse) -> None:
         """A NOTIFY that the watcher does not know ends its subscription (RFC 6665 4.2.2)."""
-        if response.status != 481 or response.cseq.method != "NOTIFY":
+        if response.status not in (200, 481) or response.cseq.method != "NOTIFY":
             return
         subscription = self.subscriptions.get((response.call_id, response.from_.tag))
-        if subscription is not None:
-            self._forget(subscription)
+        if subscription is None:
+            return
+        if response.status == 200:
+            subscription.note_answer(response.cseq.number)
+        else:
+            self._forget(subscription, "481")
             self.server.on_change()
 
     def _reply(self, request: SIPRequest, status: int) -> SIPResponse:

@@ -9,16 +9,21 @@ from typing import Any, Protocol
 
 from ..wire.sip_message import Headers, SIPRequest
 from .faults import Fault, Faults
+from .journal import Journal
 from .legs import Leg, Timer
 from .notify_body import CONTENT_TYPE, ENTITY_BOMB, MALFORMED, dialog_info, oversized
 
 __all__ = ["Line", "Subscription"]
+
+MAX_UNANSWERED = 100
 
 
 class Line(Protocol):
     """The socket that a subscription came in on."""
 
     user_id: str
+    connection_id: str
+    peer: int
 
     def send(self, frame: bytes) -> None: ...
 
@@ -32,6 +37,7 @@ class Subscription:
         call_id, local, remote, target, event: of the SUBSCRIBE that began it: Call-ID, its To with our tag, its From,
             the URI of its Contact, its Event header.
         schedule, now: ``loop.call_later`` and monotonic seconds.
+        journal: notes it, if the user watches her own calls.
         on_expiry: called when nobody has refreshed in time, after the last NOTIFY.
     """
 
@@ -49,6 +55,7 @@ class Subscription:
         faults: Faults,
         schedule: Callable[[float, Callable[[], None]], Timer],
         now: Callable[[], float],
+        journal: Journal,
         on_expiry: Callable[["Subscription"], None],
     ) -> None:
         self.line, self.node = line, node
@@ -63,6 +70,8 @@ class Subscription:
         self._expires_at = 0.0
         self._timer: Timer | None = None
         self._held_back: bytes | None = None
+        self._journal = journal
+        self._unanswered: dict[int, tuple[bool, list[tuple[str, str]]]] = {}  # by CSeq: full?, (leg, state)
 
     @property
     def expires_in(self) -> int:
@@ -89,7 +98,12 @@ class Subscription:
         """
         self.version += 2 if self._faults.take(Fault.GAP, self.line.user_id) else 1
         body = dialog_info(self.node, self._domain, self.version, legs, is_full=is_full) if with_body else b""
-        self._transmit(self._frame(body, ended))
+        frame = self._frame(body, ended)
+        if self._journal.is_kept and legs:
+            self._unanswered[self._cseq] = (is_full, [(leg.leg_id, leg.state.value) for leg in legs])
+            if len(self._unanswered) > MAX_UNANSWERED:
+                del self._unanswered[next(iter(self._unanswered))]
+        self._transmit(frame)
 
     def misbehave(self, fault: Fault) -> None:
         """Send a NOTIFY with a body that nobody should swallow."""
@@ -97,6 +111,19 @@ class Subscription:
         bodies = {Fault.MALFORMED_XML: MALFORMED, Fault.ENTITY_BOMB: ENTITY_BOMB}
         body = bodies.get(fault) or oversized(self.node, self._domain, self.version)
         self.line.send(self._frame(body, ""))
+
+    def note(self, what: str, **facts: Any) -> None:
+        """Write a line about this subscription into the journal, if the user watches her own calls."""
+        if self._journal.is_kept and self.node == self.line.user_id:
+            self._journal.note(
+                what, id=self._call_id, user=self.node, node=self.node, connection=self.line.connection_id, **facts
+            )
+
+    def note_answer(self, cseq: int) -> None:
+        """The watcher has taken the NOTIFY with that number."""
+        told = self._unanswered.pop(cseq, None)
+        if told is not None:
+            self.note("answered", peer=self.line.peer, full=told[0], legs=told[1])
 
     def to_json(self) -> dict[str, Any]:
         """The subscription for the console."""

@@ -19,7 +19,7 @@ PATIENCE = 5.0
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with run_sandbox() as running:
+    async with run_sandbox(first_call_id=7310025) as running:
         yield running
 
 

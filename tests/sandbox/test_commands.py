@@ -1,13 +1,16 @@
 """``cti_sandbox`` and ``cti_ring``."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import override_settings
@@ -69,14 +72,32 @@ def test_ring_takes_web_addresses_only(url: str) -> None:
         ring("10031", "--url", url)
 
 
-@pytest.fixture
-async def running() -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", RUN, "cti_sandbox", "--port", "0", "--users", "12", "--pick-up", "1"),
+async def start(*args: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, "cti_sandbox", "--users", "12", "--pick-up", "1", *args),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
     )
+
+
+async def greeting(process: asyncio.subprocess.Process) -> dict[str, str]:
+    """What the sandbox prints: the first word of each line -> the rest."""
+    assert process.stdout
+    assert process.stderr
+    lines: dict[str, str] = {}
+    async with asyncio.timeout(30):
+        while "..." not in lines:
+            line = (await process.stdout.readline()).decode()
+            assert line, (await process.stderr.read()).decode()
+            name, _, rest = line.strip().partition(" ")
+            lines[name] = rest.strip()
+    return lines
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await start("--port", "0")
     yield process
     if process.returncode is None:
         process.kill()
@@ -84,21 +105,41 @@ async def running() -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def test_the_sandbox_prints_where_it_is_and_ends_on_ctrl_c(running: asyncio.subprocess.Process) -> None:
-    assert running.stdout
-    lines: dict[str, str] = {}
+    lines = await greeting(running)
     async with asyncio.timeout(30):
-        while "..." not in lines:
-            line = (await running.stdout.readline()).decode()
-            assert line, (await running.stderr.read()).decode() if running.stderr else ""
-            name, _, rest = line.strip().partition(" ")
-            lines[name] = rest.strip()
         assert lines["password"].startswith("sandbox")
         assert "alice@example.com" in lines["10031"]
         assert lines["..."] == "2 more, up to 10042"
         url = lines["console"].removesuffix("/console/")
-        assert await asyncio.to_thread(ring, "10042", "--url", url) == "7310025\n"
+        assert (await asyncio.to_thread(ring, "10042", "--url", url)).strip().isdigit()
         running.send_signal(signal.SIGINT)
         assert await running.wait() == 0
+
+
+async def test_after_a_kill_it_starts_at_once_on_its_port_with_new_call_ids_and_the_same_people(
+    running: asyncio.subprocess.Process, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    lines = await greeting(running)
+    url = lines["console"].removesuffix("/console/")
+    first = await asyncio.to_thread(ring, "10042", "--url", url)
+    socket = await http.ws_connect(lines["SIP"], protocols=["sip"])  # a line that the kill breaks
+    running.kill()
+    await running.wait()
+    await socket.receive()
+    journal = tmp_path / "journal"
+    again = await start("--port", url.rpartition(":")[2], "--journal", str(journal))
+    try:
+        assert await greeting(again) == lines
+        second = await asyncio.to_thread(ring, "10042", "--url", url)
+        assert int(second) > int(first)
+        async with http.get(f"{lines['REST'].split()[-1]}/me", headers={"X-Auth-Token": "key-10042"}) as response:
+            assert response.status == 200
+        notes = [json.loads(line) for line in journal.read_text().splitlines()]
+        assert (notes[0]["what"], notes[0]["pid"]) == ("start", again.pid)
+        assert notes[-1]["call"] == second.strip()
+    finally:
+        again.kill()
+        await again.wait()
 
 
 async def test_a_port_that_is_taken_is_said_plainly(sandbox: Sandbox) -> None:

@@ -1,6 +1,7 @@
 """Watching over a real WebSocket."""
 
 import asyncio
+import itertools
 import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -78,6 +79,27 @@ async def test_every_change_is_a_notify_with_the_next_version(sandbox: Sandbox, 
     assert held.dialogs[0].local.params["+sip.rendering"] == "no"
     sandbox.switch.hang_up(call.call_id)
     assert await one.state() == (4, "terminated")
+
+
+async def test_the_start_of_a_call_is_the_same_in_all_that_is_said_of_it(
+    sandbox: Sandbox, watcher: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(1_767_603_600, 10)
+    monkeypatch.setattr(sandbox.switch, "_now", lambda: float(next(clock)))
+    one = await subscribed(watcher)
+    call = sandbox.switch.ring("10031", "442079460018")
+    sandbox.switch.answer(call.call_id)
+    sandbox.switch.hold(call.call_id)
+    sandbox.switch.resume(call.call_id)
+    told = [await one.info() for _ in range(4)]
+    await one.subscribe()
+    told.append(await one.info())
+    sandbox.switch.transfer(call.call_id, "10031", "10032")
+    told.append(await one.info())
+    other = await watcher("10032")
+    await other.subscribe()
+    told.append(await other.info())
+    assert {info.dialogs[0].local.params["timestamp.start"] for info in told} == {"1767603600"}
 
 
 async def test_the_xml_is_spelt_as_the_service_spells_it(sandbox: Sandbox, watcher: Connect) -> None:

@@ -34,12 +34,14 @@ class Command(BaseCommand):
             help="agents' phones pick click-to-calls up by themselves after that time (default: at the console)",
         )
 
+        parser.add_argument("--journal", default="", metavar="FILE", help="append all that happens to that file")
+
     def handle(self, *args: Any, **options: Any) -> None:
         users = make_users(max(1, min(options["users"], 50_000)))
         if options["pick_up"] is not None:
             for user in users:
                 user.phone.pick_up = Conduct(Behaviour.ANSWERS, max(0.0, options["pick_up"]))
-        names = ("host", "port", "sip_domain", "tls_cert", "tls_key")
+        names = ("host", "port", "sip_domain", "tls_cert", "tls_key", "journal")
         sandbox = Sandbox(users, **{name: options[name] for name in names})
         try:
             asyncio.run(self._serve(sandbox))

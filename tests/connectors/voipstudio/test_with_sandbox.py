@@ -1,6 +1,8 @@
 """The connector on the sandbox PBX: whole calls over the real wire, digest and all."""
 
 import asyncio
+from functools import partial
+from uuid import uuid4
 
 import pytest
 
@@ -10,7 +12,7 @@ from cti_django.connectors.voipstudio.connector import VoIPstudioConnector
 from cti_django.sandbox.faults import Fault
 from cti_django.sandbox.server import run_sandbox
 from cti_django.sandbox.users import TWO_FACTOR_CODE
-from cti_django.sessions.session import AgentSession, Backoff, LinkState, SessionState
+from cti_django.sessions.session import AgentSession, Backoff, LinkState, SessionState, call_id_for
 
 from ..half_open import Relay
 from .conftest import PLAN
@@ -19,7 +21,7 @@ ALICE, BOB = "10031", "10032"
 
 
 class Agent:
-    def __init__(self, sandbox, email="alice@example.com", **options) -> None:
+    def __init__(self, sandbox, email="alice@example.com", new_id=lambda _: uuid4().hex, **options) -> None:
         self.events: asyncio.Queue = asyncio.Queue()
         self.heard: list[str] = []
         connector = VoIPstudioConnector(
@@ -27,7 +29,7 @@ class Agent:
             {"api_url": sandbox.api_url, "sip_url": sandbox.sip_url, **options},
             number_plan=PLAN,
         )
-        self.session = AgentSession(connector, self._tell, backoff=Backoff(first_seconds=0.01))
+        self.session = AgentSession(connector, self._tell, backoff=Backoff(first_seconds=0.01), new_id=new_id)
         self.running = asyncio.create_task(self.session.run())
         self._commands = 0
 
@@ -149,6 +151,20 @@ async def test_a_dropped_line_comes_back_with_the_call_as_it_is_now(sandbox, ali
     connected = await alice.until("CONNECTED")
     assert connected.call.call_id == ringing.call.call_id
     assert "TWO_FACTOR_AUTH" not in alice.heard
+
+
+async def test_a_session_that_takes_over_knowing_nothing_gives_a_call_the_id_that_it_had(sandbox):
+    new_id = partial(call_id_for, "7")
+    first = Agent(sandbox, new_id=new_id)
+    await first.until("READY")
+    call = sandbox.switch.ring(ALICE, "+442079460018", "Dana")
+    ringing = await first.until("RINGING")
+    await first.close()
+    sandbox.switch.answer(call.call_id)
+    second = Agent(sandbox, new_id=new_id)
+    connected = await second.until("CONNECTED")
+    assert connected.call.call_id == ringing.call.call_id
+    await second.close()
 
 
 async def test_a_half_open_line_is_left_for_a_new_one(sandbox, monkeypatch):
