@@ -13,11 +13,13 @@ import aiohttp
 
 __all__ = ["Browser", "Grant", "StaleEnvelope"]
 
-PING_SECONDS, DEAD_SECONDS, OPENING_SECONDS = 20.0, 45.0, 15.0
+PING_SECONDS, PATIENCE_SECONDS, OPENING_SECONDS = 15.0, 12.0, 15.0
 ANSWER_SECONDS, QUEUE_SECONDS = 15.0, 5.0
 RESYNC_SECONDS, BACKOFF_SECONDS, BACKOFF_MAX_SECONDS = 2.0, 0.5, 30.0
 MAX_POPPED = 20
 OVER = ("HANGUP", "CANCEL")
+ENDED = ("none", "refused", "logged_out")
+LATE = ("timeout", "timed_out", "outdated")  # it may have been done all the same
 
 Answer = dict[str, Any]
 
@@ -78,14 +80,16 @@ class Browser:
         self.refusals: list[str] = []
         self.unanswered: list[tuple[float, dict[str, Any]]] = []
         self.close_codes: list[int] = []
+        self.diary: list[tuple[float, str]] = []  # (unix time, port of a new socket or another fact)
         self.is_reading = asyncio.Event()
         self.is_reading.set()
+        self.given_up: list[tuple[float, Answer]] = []  # log-ins that a page would not repeat
+        self._rejoins = False
         self._asked: set[str] = set()
         self._questions: dict[str, _Question] = {}
         self._count = 0
-        self._fence = self._seq = self._highest = -1
-        self._numbered: dict[str, Any] = self.session
-        self._awaiting = False
+        self._fence = self._seq = self._highest = -1  # the last: of all sockets
+        self._numbered = self.session
         self._attempts = 0
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -147,19 +151,23 @@ class Browser:
         self.local_port = socket.get_extra_info("sockname")[1]
         self.sockets += 1
         self.opened_at = time.time()
+        self._note(str(port))
         self._fence = self._seq = -1
         self.elected = False
         pending = [question.message for question in self._questions.values()]
-        rejoins = not any(message["type"] == "login" for message in pending)
+        self._rejoins = not any(message["type"] == "login" for message in pending)
         hello = {"type": "hello", "tab": self.tab, "focused": self.focused, "popped": self.popped[-MAX_POPPED:]}
         for message in [hello, *pending]:
             self._send(message)
-        if rejoins:
-            self._begin(self._log_in())
         self._await_snapshot()
         self._set_timer("ping", PING_SECONDS, self._ping)
 
+    def _note(self, what: str) -> None:
+        self.diary.append((time.time(), what))
+
     def _closed(self) -> None:
+        if self.opened_at is not None:
+            self._note("socket closed")
         self._socket = None
         self.opened_at = None
         for timer in self._timers.values():
@@ -178,7 +186,7 @@ class Browser:
     def _ping(self) -> None:
         self._send({"type": "ping"})
         if "dead" not in self._timers:
-            self._set_timer("dead", DEAD_SECONDS - PING_SECONDS, self.drop)
+            self._set_timer("dead", PATIENCE_SECONDS, self.drop)
         self._set_timer("ping", PING_SECONDS, self._ping)
 
     def drop(self) -> None:
@@ -219,14 +227,17 @@ class Browser:
 
     async def command(self, name: str, **fields: str) -> Answer:
         """Give a command."""
-        fence = {"fence": self._fence} if self._fence >= 0 else {}
+        fence = {"fence": self._highest} if self._highest >= 0 else {}
         answer = await self.ask({"type": "command", "command": name, **fence, **fields})
         if not answer["ok"]:
+            self._note(f"{name} refused: {answer['code']}")
             self.refusals.append(f"{name}: {answer['code']}")
         return answer
 
     async def _log_in(self) -> None:
-        await self.ask({"type": "login"}, ANSWER_SECONDS)
+        answer = await self.ask({"type": "login"}, ANSWER_SECONDS)
+        if not answer["ok"] and answer["code"] not in LATE:
+            self.given_up.append((time.time(), answer))
 
     # -- what the server says -----------------------------------------------------------------------------------
 
@@ -249,10 +260,13 @@ class Browser:
                 self._take_envelope(message)
         elif kind == "session":  # of this tab's own process: shown until the next numbered one
             self.session = message["session"]
+            self._note(f"hears {self.session['state']} {self.session['code']}")
 
     def _note_fence(self, fence: int, kind: str) -> None:
         if fence < self._highest:
             self.stale.append(StaleEnvelope(time.time(), self.sockets, self._highest, fence, kind))
+        if fence > self._highest:
+            self._note(f"fence {fence} in a {kind}")
         self._highest = max(self._highest, fence)
 
     def _is_news(self, fence: int, seq: int) -> bool:
@@ -260,20 +274,27 @@ class Browser:
 
     def _take_snapshot(self, snapshot: dict[str, Any]) -> None:
         self._fence, self._seq = snapshot["fence"], snapshot["seq"]
+        self._note(f"snapshot {snapshot['fence']}/{snapshot['seq']} {snapshot['session']['state']}")
         self.session = self._numbered = snapshot["session"]
         self.elected = snapshot["elected"]
-        self._awaiting, self._attempts = False, 0
+        self._attempts = 0
         self._stop_timer("resync")
         self.calls = {call["id"]: call for call in snapshot["calls"] if call["status"] not in OVER}
         self._consider_pops()
+        if self._rejoins and self.session["state"] not in ENDED[1:]:
+            self._begin(self._log_in())
+        self._rejoins = False
 
     def _take_envelope(self, envelope: dict[str, Any]) -> None:
         fence, seq = envelope["fence"], envelope["seq"]
         gap = fence > self._fence or seq > self._seq + 1
         self._fence, self._seq = fence, seq
-        if gap and not self._awaiting:
+        if gap and "resync" not in self._timers:
             self._resync()
-        self.session = self._numbered = envelope.get("session") or self._numbered
+        self._numbered = envelope.get("session") or self._numbered
+        self.session = self._numbered
+        if self.session["state"] in ENDED:
+            self.calls.clear()
         call = envelope.get("event", {}).get("call")
         if call is not None:
             if call["status"] in OVER:
@@ -287,7 +308,7 @@ class Browser:
         self._await_snapshot()
 
     def _await_snapshot(self) -> None:
-        self._awaiting = True
+        """It may take as long as it takes another process to notice that the session's is gone."""
         self._set_timer("resync", RESYNC_SECONDS, self._resync)
 
     # -- pops ---------------------------------------------------------------------------------------------------
@@ -303,5 +324,5 @@ class Browser:
         if answer["ok"]:
             self.popped.append(call_id)
             self.grants.append(Grant(time.time(), call_id, number))
-        elif answer["code"] == "timeout":
+        elif answer["code"] not in ("popped", "over"):  # another tab was elected, or nobody answered
             self._asked.discard(call_id)

@@ -17,6 +17,7 @@ from .leases import Leases
 from .playbook import Console, Player
 from .processes import until
 from .site import DATABASE, Site, running_site
+from .timeline import timeline
 from .verdict import Evidence, Verdict, judge, read_rows, read_writes
 from .watch import Watch
 
@@ -135,19 +136,19 @@ class _Director:
         self._site.journal.read()
         url = self._site.postgres.url(DATABASE)
         extensions = {agent.agent_id: agent.extension for agent in self._site.agents}
-        return judge(
-            Evidence(
-                site=self._site,
-                browsers=[browser for each in self._browsers.values() for browser in each],
-                leases=self._leases,
-                watch=self._watch,
-                faults=self._hand.done,
-                rows=await asyncio.to_thread(read_rows, url, extensions),
-                writes=await asyncio.to_thread(read_writes, url, extensions),
-                commands=self._player.commands,
-                has_settled=settled,
-            )
+        evidence = Evidence(
+            site=self._site,
+            browsers=[browser for each in self._browsers.values() for browser in each],
+            leases=self._leases,
+            watch=self._watch,
+            faults=self._hand.done,
+            rows=await asyncio.to_thread(read_rows, url, extensions),
+            writes=await asyncio.to_thread(read_writes, url, extensions),
+            commands=self._player.commands,
+            has_settled=settled,
         )
+        (self._site.folder / "timeline.txt").write_text(timeline(evidence))
+        return judge(evidence)
 
     async def _mend(self) -> None:
         """See to it that everything runs again: a fault that had begun is seen through."""

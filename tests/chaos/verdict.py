@@ -301,6 +301,10 @@ def _browsers(evidence: Evidence, verdict: Verdict) -> None:
     for refusal, times in refusals.most_common(12):
         verdict.line(f"    {refusal}", times)
     verdict.must_be_none(
+        "log-ins that a page gave up",
+        (f"{b.name} at {at:.2f} {why}" for b in evidence.browsers for at, why in b.given_up),
+    )
+    verdict.must_be_none(
         "questions never answered on an open socket",
         (
             f"{browser.name} at {at:.2f} {question}"
