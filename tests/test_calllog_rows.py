@@ -20,10 +20,17 @@ from cti_django.calls.numbers import Party, PartyKind, classify
 from cti_django.calls.states import CallState, Direction, EndReason
 from cti_django.models import AgentLease, CallNote, CallRecord
 from cti_django.outbox import Entry
-from tests.servers import as_default
+from tests.servers import PostgreSQL, as_default
 from tests.test_outbox import START, call, life
 
 CONNECTED, ENDED = life()[1].call, life()[-1].call
+
+
+@pytest.fixture(scope="module")
+def on_postgres(postgres_server: PostgreSQL, _postgres_template: str) -> Iterator[dict[str, Any]]:
+    """One database for all of these tests: to make one takes longer than any of them."""
+    yield postgres_server.create("calllog_rows", _postgres_template)
+    postgres_server.drop("calllog_rows")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -32,10 +39,12 @@ def database(request: pytest.FixtureRequest, transactional_db: None) -> Iterator
     calllog.outbox.close(2.0)
     if request.param == "sqlite":
         yield
-    else:
-        with as_default(request.getfixturevalue("postgres_database")):
-            yield
-            calllog.outbox.close(2.0)
+        return
+    with as_default(request.getfixturevalue("on_postgres")):
+        yield
+        calllog.outbox.close(2.0)
+        for model in (CallNote, CallRecord, AgentLease, get_user_model()):
+            model._default_manager.all().delete()
 
 
 @pytest.fixture
@@ -162,7 +171,9 @@ def test_a_former_holders_end_of_a_call_that_nobody_else_knows_is_written(alice:
 
 
 @pytest.mark.parametrize(
-    ("said", "state"), [(call(), "HANGUP"), (CONNECTED, "HANGUP"), (dialled("c1"), "CANCEL")], ids=str
+    ("said", "state"),
+    [(call(), "HANGUP"), (CONNECTED, "HANGUP"), (dialled("c1"), "CANCEL")],
+    ids=["ringing", "connected", "dialled"],
 )
 def test_a_live_call_of_a_former_holder_that_nobody_else_knows_is_written_as_over(
     alice: Any, said: Call, state: str
@@ -214,7 +225,7 @@ def test_an_older_call_under_the_same_providers_id_is_another_call(alice: Any) -
         ({"destination": classify("+442079460055")}, False),
         ({"direction": Direction.INBOUND, "source": classify("+442079460018")}, False),
     ],
-    ids=str,
+    ids=["at once", "in time", "too late", "before", "somebody else", "the other way"],
 )
 def test_a_click_to_call_that_has_no_name_yet_is_known_by_its_other_side(
     alice: Any, theirs: dict[str, Any], is_same: bool
