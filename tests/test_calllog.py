@@ -11,6 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError, connection
 from django.db.backends.utils import CursorWrapper
+from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from cti_django import calllog, calllog_rows, contacts, metrics
@@ -164,6 +165,34 @@ async def test_the_database_fails_in_the_middle_of_a_call_and_the_record_is_comp
     assert record.ended_at == START + timedelta(seconds=65)
     assert await CallRecord.objects.filter(state="HANGUP").acount() == 301
     assert outage.refused > 3
+
+
+async def test_who_records_may_wait_for_room_and_what_is_lost_is_counted(
+    committing: None, agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = calllog.outbox.lost
+    counted = 0.0
+
+    def count(amount: float) -> None:
+        nonlocal counted
+        counted += amount
+
+    monkeypatch.setattr(metrics.outbox_lost_total, "inc", count)
+    monkeypatch.setattr(calllog, "BACKPRESSURE_SECONDS", 0.01)
+    monkeypatch.setattr(calllog.outbox, "_first_retry_seconds", 0.01)
+    outage = Outage(monkeypatch)
+    outage.lasts = True
+    with override_settings(CTI_DJANGO={"OUTBOX_SIZE": 2}):
+        calllog.record(agent.pk, life("c1")[-1])
+        assert await calllog.room()
+        calllog.record(agent.pk, life("c2")[-1])
+        assert not await calllog.room()
+        calllog.record(agent.pk, life("c3")[-1])
+        outage.lasts = False
+        assert await calllog.aflush(10.0)
+        assert await calllog.room()
+    assert calllog.outbox.lost - lost == counted == 1
+    assert await CallRecord.objects.acount() == 2
 
 
 # -- takeover and recent calls ----------------------------------------------------------------------------------------
