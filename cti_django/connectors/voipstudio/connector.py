@@ -2,7 +2,7 @@
 
     open()  ── log in (or use the token again) ── two-factor? ──> TWO_FACTOR_AUTH ... execute(TwoFactorCode)
        └──> LOGGED_IN ── WebSocket ── SUBSCRIBE own node ── accepted ──> SUBSCRIBED, READY, further nodes
-    GET /ping every 25 s: refused ──> LOGGED_OUT, the end; unanswered ──> ConnectionLost
+    GET /ping every 25 s: refused ──> LOGGED_OUT, the end; unanswered ──> ConnectionLost; "not now" ──> ERROR, goes on
 
 Source: VoIPstudio's "Integrations - CTI Connector" and "API: calls"; docs/connectors/voipstudio.md.
 """
@@ -300,10 +300,12 @@ class VoIPstudioConnector(Connector):
             self._fail(lost)
             return
         else:
-            if isinstance(answer, rest.Refusal):
+            if isinstance(answer, rest.Refusal) and answer.is_final:
                 self._token = ""
                 self._end_logged_out(EXPIRED, "session_expired")
                 return
+            if isinstance(answer, rest.Refusal):  # a service that restarts has not forgotten anybody
+                self._complaints.tell("service_unavailable", str(_unavailable(answer)))
         self._plan_ping()
 
     # -- the agent's wishes -------------------------------------------------------------------------------------

@@ -404,7 +404,16 @@ async def test_a_refused_further_node_is_an_error_and_the_session_lives(ready, s
 # -- keep-alive and the end -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 500])
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+async def test_a_service_that_is_busy_or_restarts_at_a_ping_logs_nobody_out(ready, service, status):
+    service.answers["GET", "/ping"] = [(status, {}), (status, {}), (200, {})]
+    _connector, listener = await ready(ping_seconds=0.05)
+    await service.until(lambda: service.paths().count("GET /ping") >= 4)
+    assert not listener.is_over
+    assert [name for name in listener.names() if name in ("ERROR", "LOGGED_OUT")] == ["ERROR"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
 async def test_a_refused_ping_is_one_logged_out_and_then_nothing(ready, service, status):
     service.answers["GET", "/ping"] = (status, {})
     connector, listener = await ready(ping_seconds=0.05)
