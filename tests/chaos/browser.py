@@ -258,6 +258,8 @@ class Browser:
                 self._take_snapshot(message)
             elif kind != "snapshot" and self._is_news(fence, seq - 1):
                 self._take_envelope(message)
+            else:
+                self._note(f"drops {kind} {fence}/{seq}")
         elif kind == "session":  # of this tab's own process: shown until the next numbered one
             self.session = message["session"]
             self._note(f"hears {self.session['state']} {self.session['code']}")
@@ -304,6 +306,7 @@ class Browser:
             self._consider_pops()
 
     def _resync(self) -> None:
+        self._note(f"asks for a snapshot at {self._fence}/{self._seq}")
         self._send({"type": "resync"})
         self._await_snapshot()
 

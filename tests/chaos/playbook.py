@@ -53,7 +53,7 @@ def draw_plan(rng: random.Random, agents: int) -> Plan:
         for _ in range(rng.choice((0, 0, 0, 1, 1, 2)))
     )
     return Plan(
-        pause=min(12.0, rng.expovariate(1 / 3.0)),
+        pause=min(10.0, rng.expovariate(1 / 2.0)),
         is_outbound=is_outbound,
         answer_after=rng.uniform(0.5, 3.0),
         answer_by=None if is_missed else rng.choice(("browser", "browser", "phone")),
@@ -186,7 +186,7 @@ class Player:
         await self._console.act(call_id, "answer")
         await asyncio.sleep(1.5)
 
-    async def _by_browser(self, agent: str, number: str, name: str, taste: random.Random, **fields: str) -> bool:
+    async def _by_browser(self, agent: str, number: str, name: str, taste: random.Random, /, **fields: str) -> bool:
         """Have one of the agent's tabs that shows the call do it; False if none shows it, or it was refused."""
         shows = [
             (browser, call["id"])
