@@ -11,6 +11,9 @@ from typing import Any
 
 import psutil
 
+from cti_django.sandbox.users import FIRST_EXTENSION
+
+from .tabs import paced
 from .world import lines
 
 __all__ = ["Address", "Exchange", "certificate"]
@@ -78,6 +81,20 @@ class Exchange:
         """Where agent number `index` logs in."""
         return self.addresses[index % self.shards]
 
+    async def ring(self, marks: list[tuple[int, str]], rate: float) -> dict[str, float]:
+        """Ring agents, `rate` a second in all: (agent, caller's number) each; when each NOTIFY began to be written."""
+        return dict(await self._asked("ring", marks, rate))
+
+    async def hang_up_all(self) -> None:
+        """End all calls."""
+        await self._asked("hang_up_all")
+
+    async def _asked(self, *wish: Any) -> Any:
+        """Let the (only) process do something; what it answers."""
+        (pipe,) = self._pipes
+        pipe.send(wish)
+        return await asyncio.to_thread(pipe.recv)
+
     @staticmethod
     def _heard(pipe: Any) -> Address:
         if not pipe.poll(LISTEN_SECONDS):
@@ -102,9 +119,22 @@ def _serve(
         options = {"tls_cert": str(tls[0]), "tls_key": str(tls[1])} if tls else {}
         async with run_sandbox(users=lines(agents)[shard::shards], port=port, **options) as sandbox:
             pipe.send((sandbox.api_url, sandbox.sip_url, sandbox.port))
-            await asyncio.Event().wait()
+            await _obey(sandbox, pipe)
 
     asyncio.run(serve())
+
+
+async def _obey(sandbox: Any, pipe: Any) -> None:
+    async def ring(agent: int, number: str) -> None:
+        sandbox.switch.ring(str(FIRST_EXTENSION + agent), number, "Dana")
+
+    while True:
+        match await asyncio.get_running_loop().run_in_executor(None, pipe.recv):
+            case ("ring", marks, rate):
+                pipe.send(await paced(marks, rate, ring))
+            case ("hang_up_all",):
+                sandbox.switch.hang_up_all()
+                pipe.send(None)
 
 
 def certificate(directory: Path) -> tuple[Path, Path] | None:
