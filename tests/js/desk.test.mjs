@@ -292,7 +292,7 @@ test("the server hears whether the agent looks at the tab", () => {
   const { focused, pageEvents, document } = newTabs();
   pageEvents.dispatchEvent(new Event("focus"));
   document.hidden = true;
-  document.dispatchEvent(new Event("visibilitychange"));
+  pageEvents.dispatchEvent(new Event("visibilitychange")); // bubbles up to the window
   assert.deepEqual(focused, [true, false]);
 });
 

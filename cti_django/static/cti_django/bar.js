@@ -1,12 +1,11 @@
-/* This page's telephone put together (Cti.desk), numbers that dial, and <cti-call-bar>. */
+/* Cti.desk (all of it put together), numbers that dial, and <cti-call-bar>. */
 (() => {
   "use strict";
   const { t, isOver, attempt, CallCard } = Cti;
-  const { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, ringsIn } = Cti.page;
+  const { config, h, icon, button, write, duration, dotted, keys, who, isInbound, ringsIn } = Cti.page;
   const OFF = "cti.off"; // disconnected on purpose
   const FOLDED = "cti.folded";
-  const NOTICE_MS = 12_000;
-  const NOTICES = 3;
+  const [NOTICES, NOTICE_MS] = [3, 12_000];
   const SHOWN_BY_LINE = ["no_account", "login_refused", "misconfigured", "not_logged_in"];
 
   const local = attempt(() => localStorage);
@@ -82,9 +81,9 @@
   const SHORTCUTS = { A: ["answer"], H: ["hangup"], O: ["hold", "resume"], X: ["transfer"], D: [] };
 
   function lineState() {
-    const { state, code } = board.session;
+    const { state, code, message } = board.standIn || board.session;
     if (Cti.desk.link !== "open") return Cti.desk.link;
-    if (board.standIn || code === "taking_over") return "";
+    if (code === "taking_over" || (board.standIn && message)) return "";
     return state === "none" && code === "no_account" ? code : state;
   }
 
@@ -103,7 +102,7 @@
       document.addEventListener("keydown", (event) => this.#press(event), { signal });
       this.#ticking = setInterval(() => this.#tick(), 1000);
       document.documentElement.classList.add("cti-docked");
-      this.#update();
+      this.#toggle("line", false);
     }
 
     disconnectedCallback() {
@@ -167,7 +166,7 @@
     }
 
     #panel(name, title, ...children) {
-      return (this.#parts[name] = h("section", { class: `panel ${name}`, hidden: true }, h("h2", null, title), ...children));
+      return (this.#parts[name] = h("section", { class: `panel ${name}` }, h("h2", null, title), ...children));
     }
 
     #buildStrip() {
@@ -179,9 +178,9 @@
       const label = t("Number to call");
       const number = { type: "tel", autocomplete: "off", "aria-label": label, placeholder: label, ...keys("D") };
       const toggle = (name) => () => this.#toggle(name);
-      parts.lineButton = button("", "", toggle("line"), { class: "state", "aria-expanded": "false" });
+      parts.lineButton = button("", "", toggle("line"), { class: "state" });
       parts.lineButton.append(h("i"), this.#part("word", "span"));
-      parts.recentButton = button(t("Recent"), "clock", toggle("recent"), { class: "toggle", "aria-expanded": "false" });
+      parts.recentButton = button(t("Recent"), "clock", toggle("recent"), { class: "toggle" });
       parts.recentButton.append(this.#part("count", "b", { title: t("Missed calls") }));
       parts.fold = button("", "down", () => this.#fold(!this.hasAttribute("folded")), { class: "fold" });
       const call = this.#part("call", "button", { class: "answer", "aria-label": t("Call") }, icon("phone"));
@@ -200,7 +199,7 @@
       const recent = board.recent(Date.now());
       this.#updateLine(lineState());
       this.#updateCards();
-      write(this.#parts.count, String(recent.filter((call) => call.endReason === "missed").length || ""));
+      write(this.#parts.count, `${recent.filter((call) => call.endReason === "missed").length || ""}`);
       if (!this.#parts.recent.hidden) this.#listRecent(recent);
     }
 
@@ -264,7 +263,7 @@
     #listRecent(calls) {
       const entry = (call) => {
         const { title, detail } = who(call);
-        const talked = call.connectedAt && duration(Date.parse(call.connectedAt), Date.parse(call.endedAt));
+        const talked = call.connectedAt && duration(call.connectedAt, call.endedAt);
         const missed = call.endReason === "missed";
         const facts = dotted(missed ? t("Missed") : talked, detail, notes.text(call));
         const again = () => this.#dial(call.number);
@@ -313,7 +312,7 @@
       for (const panel of ["line", "recent"]) {
         const shown = open && panel === name;
         this.#parts[panel].hidden = !shown;
-        this.#parts[`${panel}Button`].ariaExpanded = String(shown);
+        this.#parts[`${panel}Button`].ariaExpanded = shown;
       }
       this.#update();
     }
@@ -322,7 +321,7 @@
       const { fold } = this.#parts;
       this.toggleAttribute("folded", folded);
       local?.setItem(FOLDED, folded ? "1" : "");
-      fold.ariaExpanded = String(!folded);
+      fold.ariaExpanded = !folded;
       fold.ariaLabel = folded ? t("Show the telephone") : t("Fold the telephone away");
     }
 

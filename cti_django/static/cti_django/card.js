@@ -1,9 +1,8 @@
-/* What the call bar is made of: the page's configuration, elements, and the card of one call. */
+/* The page's configuration, elements, and the card of one call. */
 (() => {
   "use strict";
   const { t, isOver } = Cti;
   const { ownPath, recordUrl } = Cti.Tabs;
-  const SVG = "http://www.w3.org/2000/svg";
   const LISTED = 8;
   const NOTE_MAX = 4000;
   const ICONS = {
@@ -18,8 +17,7 @@
     outbound: "M6 18L17 7M9 7h8v8",
   };
 
-  const written = document.getElementById("cti-config")?.textContent;
-  const config = { face: "site", popPath: "", callsUrl: "", strings: {}, ...JSON.parse(written || "{}") };
+  const config = JSON.parse(document.getElementById("cti-config")?.textContent ?? "{}");
   Object.assign(Cti.strings, config.strings);
 
   function h(tag, attributes, ...children) {
@@ -33,7 +31,7 @@
   }
 
   function icon(name) {
-    const [svg, path] = ["svg", "path"].map((tag) => document.createElementNS(SVG, tag));
+    const [svg, path] = ["svg", "path"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
     svg.setAttribute("viewBox", "0 0 24 24");
     svg.setAttribute("aria-hidden", "true");
     svg.setAttribute("class", `i-${name}`);
@@ -50,14 +48,14 @@
     return h("button", { type: "button", ...attributes, click: act }, iconName && icon(iconName), label && h("span", null, label));
   }
 
-  // Only what differs: screen readers and selections are left in peace.
+  // Only what differs: selections and screen readers are left in peace.
   function write(node, text) {
     if (node.textContent !== text) node.textContent = text;
     node.hidden = !text;
   }
 
-  function duration(fromMs, toMs) {
-    return new Date(Math.max(0, toMs - fromMs) || 0).toISOString().slice(11, 19).replace(/^0(0:0?)?/, "");
+  function duration(from, to) {
+    return new Date(Math.max(0, new Date(to) - new Date(from)) || 0).toISOString().slice(11, 19).replace(/^0(0:0?)?/, "");
   }
 
   const STATES = {
@@ -74,7 +72,6 @@
   const ringsIn = (call) => call.status === "RINGING" && isInbound(call);
   const isTransferred = (call) => call.endReason === "transferred";
   const stateWords = (call) => (ringsIn(call) ? t("Incoming call") : isTransferred(call) ? t("Transferred") : STATES[call.status]);
-  const contactUrl = (contact) => recordUrl(contact, config.face);
 
   function who(call) {
     const [contact] = call.contacts || [];
@@ -84,7 +81,7 @@
     const name = [raw, number].some((text) => bare(text).endsWith(bare(said))) ? "" : said; // some send the number as the name
     if (call.kind === "withheld" || call.match === "withheld") return { title: t("Number withheld") };
     if (contact && (call.match === "one" || call.match === "internal")) {
-      return { title: contact.label, detail: dotted(contact.detail, number), url: contactUrl(contact) };
+      return { title: contact.label, detail: dotted(contact.detail, number), url: recordUrl(contact, config.face) };
     }
     const [fact, link] = {
       several: ["", t("Choose who it is")],
@@ -104,15 +101,14 @@
     #target = "";
 
     constructor(call, dismiss) {
-      const { connector } = Cti.desk;
-      const act = (name, method) => () => this.#act(name, connector[method](this.#call.id));
+      const act = (name) => () => this.#act(name, Cti.desk.connector.command(name, { call_id: this.#call.id }));
       this.#call = call;
       this.#buttons = {
-        answer: button(t("Answer"), "phone", act("answer", "answer"), { class: "answer", ...keys("A") }),
-        hold: button(t("Hold"), "hold", act("hold", "hold"), keys("O")),
-        resume: button(t("Resume"), "resume", act("resume", "resume"), keys("O")),
+        answer: button(t("Answer"), "phone", act("answer"), { class: "answer", ...keys("A") }),
+        hold: button(t("Hold"), "hold", act("hold"), keys("O")),
+        resume: button(t("Resume"), "resume", act("resume"), keys("O")),
         transfer: button(t("Transfer"), "transfer", () => this.toggleTransfer(), { "aria-expanded": "false", ...keys("X") }),
-        hangup: button(t("Hang up"), "phone", act("hangup", "terminate"), { class: "hangup", ...keys("H") }),
+        hangup: button(t("Hang up"), "phone", act("hangup"), { class: "hangup", ...keys("H") }),
         dismiss: button(t("Done"), "", dismiss, { class: "dismiss" }),
       };
       this.#build();
@@ -149,7 +145,7 @@
 
     tick(nowMs) {
       const { connectedAt, startedAt, endedAt } = this.#call;
-      write(this.#parts.timer, duration(Date.parse(connectedAt || startedAt), Date.parse(endedAt) || nowMs));
+      write(this.#parts.timer, duration(connectedAt || startedAt || NaN, endedAt || nowMs));
     }
 
     press(name) {
@@ -169,7 +165,7 @@
     async toggleTransfer() {
       const { transfer, target } = this.#parts;
       transfer.hidden = !transfer.hidden;
-      this.#buttons.transfer.setAttribute("aria-expanded", String(!transfer.hidden));
+      this.#buttons.transfer.ariaExpanded = !transfer.hidden;
       if (transfer.hidden) return;
       target.value = "";
       target.focus();
@@ -250,7 +246,7 @@
     #list({ match, contacts }) {
       const several = match === "several" ? contacts.slice(0, LISTED) : [];
       if (this.#parts.contacts.childElementCount === several.length) return;
-      const link = (contact) => h("a", { href: contactUrl(contact), dir: "auto" }, contact.label);
+      const link = (contact) => h("a", { href: recordUrl(contact, config.face), dir: "auto" }, contact.label);
       this.#parts.contacts.replaceChildren(
         ...several.map((contact) => h("li", null, link(contact), " ", h("small", null, contact.detail))),
       );

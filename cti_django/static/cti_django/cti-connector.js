@@ -146,7 +146,7 @@
 
     #closed(code) {
       this.#socket = null;
-      ["ping", "dead", "resync"].forEach((name) => this.#clear(name));
+      for (const name of ["ping", "dead", "resync"]) this.#clear(name);
       if (code === 4401 || code === 4403) return this.#refusedBySite(code);
       const delay = Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** this.#attempts++);
       this.#timers.retry = setTimeout(() => this.#open(), delay * (0.5 + Math.random() / 2));
@@ -264,7 +264,7 @@
       this.#awaitSnapshot();
     }
 
-    // May take as long as it takes another server to notice that the session's is gone.
+    // Another server may first have to notice that the session's is gone.
     #awaitSnapshot() { this.#timers.resync ||= setInterval(() => this.#resync(), RESYNC_MS); }
 
     #sendLogin(fields) {
@@ -337,7 +337,7 @@
     }
 
     #tellOnce(event) {
-      const key = [event.name, event.uri || event.nonce].filter(Boolean).join(" ");
+      const key = event.name + (event.uri || event.nonce || "");
       if (!this.#once.has(key)) this.#tell(event);
       this.#once.add(key);
     }

@@ -2,13 +2,12 @@
 (() => {
   "use strict";
   const [HOUR_MS, SKEW_MS, TYPING_MS, LEAVING_MS] = [3_600_000, 3_000, 800, 10_000];
-  const [NOTE, POPPED] = ["cti.note.", "cti.popped"];
-  const KEPT = 20;
+  const [NOTE, POPPED, KEPT] = ["cti.note.", "cti.popped", 20];
   const { isOver } = Cti;
   const byId = (calls) => new Map(calls.map((call) => [call.id, call]));
   const by = (moment) => (one, other) => String(one[moment]).localeCompare(String(other[moment]));
 
-  // null where storage is forbidden, or no language is called so.
+  // null: storage is forbidden, or no language is called so.
   const attempt = (Cti.attempt = (act) => {
     try {
       return act();
@@ -68,20 +67,16 @@
 
   // A draft stays in storage until the server has it.
   Cti.Notes = class Notes {
-    #save;
-    #storage;
-    #onChange;
+    #given;
     #drafts = new Map();
     #timers = new Map();
     #sending = new Map();
     #saved = new Map(); // since the last snapshot
 
-    constructor({ save, storage, onChange }) {
-      this.#save = save;
-      this.#storage = storage;
-      this.#onChange = onChange;
-      for (const key of Object.keys(storage || {})) {
-        if (key.startsWith(NOTE)) this.#drafts.set(key.slice(NOTE.length), storage.getItem(key));
+    constructor(given) {
+      this.#given = given;
+      for (const [key, text] of Object.entries(given.storage || {})) {
+        if (key.startsWith(NOTE)) this.#drafts.set(key.slice(NOTE.length), text);
       }
     }
 
@@ -90,37 +85,35 @@
     }
 
     state(callId) {
-      if (this.#sending.has(callId)) return "saving";
-      return this.#drafts.has(callId) ? "unsaved" : "";
+      return this.#sending.has(callId) ? "saving" : this.#drafts.has(callId) ? "unsaved" : "";
     }
 
     edit(callId, text) {
       this.#drafts.set(callId, text);
       clearTimeout(this.#timers.get(callId));
       this.#timers.set(callId, setTimeout(() => this.flush(callId), TYPING_MS));
-      this.#storage?.setItem(NOTE + callId, text);
-      this.#onChange();
+      this.#given.storage?.setItem(NOTE + callId, text);
+      this.#given.onChange();
     }
 
     async flush(callId) {
       clearTimeout(this.#timers.get(callId));
-      this.#timers.delete(callId);
       const text = this.#drafts.get(callId);
       if (text === undefined || this.#sending.get(callId) === text) return;
       this.#sending.set(callId, text);
-      this.#onChange();
-      const { ok } = await this.#save(callId, text);
+      this.#given.onChange();
+      const { ok } = await this.#given.save(callId, text);
       if (this.#sending.get(callId) === text) this.#sending.delete(callId);
       if (ok) this.#saved.set(callId, text);
       if (ok && this.#drafts.get(callId) === text) {
         this.#drafts.delete(callId);
-        this.#storage?.removeItem(NOTE + callId);
+        this.#given.storage?.removeItem(NOTE + callId);
       }
-      this.#onChange();
+      this.#given.onChange();
     }
 
     flushAll() {
-      for (const callId of [...this.#timers.keys()]) this.flush(callId);
+      for (const callId of this.#drafts.keys()) this.flush(callId);
     }
 
     // After a snapshot the server's notes count again, and drafts that it missed go out.
@@ -195,8 +188,7 @@
     constructor({ open = (path) => location.assign(path), ...given }) {
       this.#given = { open, ...given };
       const report = () => given.connector.focus(document.hasFocus() && !document.hidden);
-      for (const name of ["focus", "blur"]) addEventListener(name, report);
-      document.addEventListener("visibilitychange", report);
+      for (const name of ["focus", "blur", "visibilitychange"]) addEventListener(name, report);
     }
 
     // The newest calls that this browser has popped, in whatever tab.
@@ -219,7 +211,7 @@
       }
     }
 
-    // A call pops once, in one tab of all the agent's browsers.
+    // A call pops once, in one tab of one browser.
     async #claim(call) {
       this.#asked.add(call.id);
       const { ok, code } = await this.#given.connector.pop(call.id);
@@ -239,7 +231,7 @@
     }
 
     #isHere({ match, contacts }) {
-      return match === "one" && Tabs.ownPath(Tabs.recordUrl(contacts[0], this.#given.face)) === location.pathname;
+      return match === "one" && Tabs.ownPath(Tabs.recordUrl(contacts?.[0] || {}, this.#given.face)) === location.pathname;
     }
   };
 })();
