@@ -16,8 +16,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from ... import contacts, metrics
-from ...conf import project_setting
 from ...models import ConnectorAccount
+from ...sessions import bus
 from ...sessions.access import PERMISSION
 from ...sessions.host import get_host, shut_down
 from ...threads import WORK_THREADS
@@ -145,8 +145,7 @@ class Command(BaseCommand):
         """Run until SIGTERM or SIGINT."""
         if options["cap"] < 1:
             raise CommandError("--cap must be at least 1.")
-        layer = (project_setting("CHANNEL_LAYERS") or {}).get("default") or {}
-        if not layer or "InMemory" in layer.get("BACKEND", ""):
+        if not bus.spans_processes():
             raise CommandError(
                 "CHANNEL_LAYERS does not span processes, so no page could be told of the calls of a session that is "
                 "held here. Use channels_redis; with a single process, that process keeps the sessions open."

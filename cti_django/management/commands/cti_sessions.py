@@ -74,10 +74,10 @@ class Command(BaseCommand):
     def _list(self, leases: QuerySet[AgentLease], *, as_json: bool) -> None:
         rows = with_calls_and_time(leases).select_related("agent").order_by("holder", "agent_id")
         if as_json:
-            for row in rows.iterator():
+            for row in rows:
                 self.stdout.write(json.dumps(_facts(row), default=str))
             return
-        table = [HEADINGS, *(_line(row) for row in rows.iterator())]
+        table = [HEADINGS, *(_line(row) for row in rows)]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         for line in table:
             self.stdout.write("  ".join(map(str.ljust, line, widths)).rstrip())
