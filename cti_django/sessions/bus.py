@@ -115,7 +115,7 @@ async def send(channel_name: str, message: dict[str, Any]) -> bool:
 
 async def publish(agent_id: Any, envelope: dict[str, Any]) -> bool:
     """Send an envelope to all tabs of an agent, wherever they are connected."""
-    relayed = {"type": "cti.relay", "text": encode(envelope), "fence": envelope["fence"]}
+    relayed = {"type": "cti.relay", "text": encode(envelope), "fence": envelope.get("fence")}
     return await tell(agent_group(agent_id), relayed)
 
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 from typing import Any
 
 from django.urls import NoReverseMatch, reverse
@@ -21,8 +22,7 @@ from ..calls.events import Call, CallEvent, Event, EventName, SessionEvent
 from ..calls.numbers import Party, PartyKind, display
 from ..calls.states import CallState, Direction
 from ..conf import get_settings
-from ..connectors.base import Credentials
-from ..logs import log_call_event
+from ..logs import log_call_event, session_log
 from ..signals import call_event, contact_matched, session_event
 from . import bus
 from .herald import announce
@@ -85,11 +85,10 @@ class Desk:
     is_ours: Callable[[], bool] = lambda: True
     fence: int = 0  # of the session here; else the highest one seen
     elsewhere: str = ""  # the process that runs her session, if it is another
+    is_wanted: bool = False  # whether she has logged in, here or elsewhere, so that somebody should run it
     region: str = ""
     connector: str = ""
     pop_policy: PopPolicy = field(default_factory=PopPolicy)
-    credentials: Credentials | None = None  # as typed by the agent
-    is_leaving: bool = False  # whether her session is about to end
     keep_open: bool = False  # whether it stays when her last tab has gone
     session: AgentSession | None = None
     tabs: Tabs = field(default_factory=Tabs)
@@ -115,13 +114,23 @@ class Desk:
             case CallEvent():
                 await self._tell_call(said)
             case SessionEvent():
+                metrics.events_total.labels(name=said.name.value).inc()
                 await self._publish({"type": "event", "event": said.to_json()})
                 announce(session_event, agent_id=self.agent_id, event=said)
             case SessionState():
-                self.state = said
+                self._note_state(said)
                 await self._publish({"type": "session", "session": said.to_json()})
 
+    def _note_state(self, state: SessionState) -> None:
+        if state.state is not self.state.state:
+            session_log(self.agent_id, self.fence).link(state.state.value, state.code)
+            if state.state is LinkState.LOST:
+                metrics.reconnects_total.inc()
+        self.state = state
+
     async def _tell_call(self, event: CallEvent) -> None:
+        began_at = perf_counter()
+        metrics.events_total.labels(name=event.name.value).inc()
         call = event.call
         if not call.is_own:
             await self._publish({"type": "event", "event": event.with_extra(**self._facts(call, None)).to_json()})
@@ -135,7 +144,10 @@ class Desk:
         event = event.with_extra(**self._facts(call, dossier))
         self._record(event, dossier)
         await self._publish({"type": "event", "event": event.to_json()})
+        if call.state is CallState.RINGING and call.direction is Direction.INBOUND:
+            metrics.ring_to_publish_seconds.observe(perf_counter() - began_at)
         if is_offer:
+            metrics.pops_total.labels(outcome="offered").inc()
             self._await_claim(call.call_id)
         announce(call_event, agent_id=self.agent_id, event=event)
         log_call_event(self.agent_id, self.fence, event)
@@ -295,6 +307,7 @@ class Desk:
         call = self.session.board.get(call_id) if self.session else None
         if call is None or call.state.is_final or self.tabs.has_popped(call_id) or not self.tabs.pass_over(tab_id):
             return
+        metrics.pops_total.labels(outcome="missed").inc()
         self._begin(self._offer_again(call_id))
 
     async def _offer_again(self, call_id: str) -> None:
@@ -332,6 +345,7 @@ class Desk:
     def begin_tenure(self, fence: int) -> None:
         """This process runs the session from now on, under `fence`."""
         self.fence, self._seq, self.elsewhere = fence, 0, ""
+        self.tabs.recall_claims()
         self.state = SessionState(state=LinkState.CONNECTING)
 
     def end_tenure(self, state: SessionState) -> None:

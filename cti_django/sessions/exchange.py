@@ -18,6 +18,9 @@ __all__ = ["Exchange"]
 
 logger = logging.getLogger(__name__)
 
+UNHEARD = CommandAnswer(
+    ok=False, code="not_connected", message="The server that runs your session cannot be reached at the moment."
+)
 LATE = CommandAnswer(
     ok=False,
     code="timed_out",
@@ -68,6 +71,8 @@ class Exchange:
                 code=str(answer["code"]),
                 data=dict(answer["data"]),
             )
+        except ConnectionError:
+            return UNHEARD
         except TimeoutError:
             return LATE
         except (KeyError, TypeError, ValueError):

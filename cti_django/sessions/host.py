@@ -24,7 +24,7 @@ from . import lease
 from .desk import Desk
 from .exchange import Exchange
 from .herald import ask_for_veto
-from .office import Office
+from .office import UNKNOWN, Office
 from .rounds import Rounds
 from .session import CommandAnswer, LinkState, SessionState
 from .tabs import Tab
@@ -100,9 +100,11 @@ class SessionHost:
             await desk.send_snapshot(tab.tab_id)
 
     async def present(self, agent_id: Any, tab: Tab, holder: str, fence: int) -> None:
-        """`holder` runs the session from now on: a tab of this process presents itself there."""
+        """`holder` runs the session from now on: a tab of this process presents itself there. "": nobody shall."""
         desk = self.office.desks.get(agent_id)
-        if desk is None or holder == self.office.holder or self.office.runs(agent_id) or fence < desk.fence:
+        if desk is not None:
+            desk.is_wanted = bool(holder)
+        if desk is None or holder in ("", self.office.holder) or self.office.runs(agent_id) or fence < desk.fence:
             return
         desk.fence, desk.elsewhere = fence, holder
         self.office.keeper.watch(agent_id)
@@ -143,11 +145,12 @@ class SessionHost:
                 return CommandAnswer(ok=False, message="The page is not connected.", code="not_attached")
             if not self.office.runs(agent_id):
                 await self.office.find_holder(desk)
-            if self.office.is_elsewhere(desk):
+            if self.office.is_elsewhere(desk) and desk.elsewhere != UNKNOWN:
                 given = proof(credentials) if credentials else ""
                 answer = await self._exchange.ask(desk, "login", proof=given)
                 if answer.ok or answer.code != "other_credentials":
                     # Without an answer the session is on its way from one process to another; it will be here soon.
+                    desk.is_wanted = True
                     return CommandAnswer(ok=True)
             tenure = self.office.tenures.get(agent_id)
             if tenure is not None and tenure.joins(credentials):

@@ -32,11 +32,13 @@ class Standing:
         holder: the process that runs the session; "" if none does.
         fence: of the newest claim; 0 if there never was one.
         is_wanted: no process runs the session, and one should: it was handed over, or its process has crashed.
+        is_over: the agent had logged out when the row was last written; nobody should log her in again.
     """
 
     holder: str
     fence: int
     is_wanted: bool
+    is_over: bool = False
 
 
 def _rows() -> QuerySet[AgentLease]:
@@ -133,10 +135,12 @@ def look(agent_ids: Collection[Any], linger_seconds: float) -> dict[Any, Standin
         # Of a row that holds NULL there, SQL says neither yes nor no.
         is_missed=ExpressionWrapper(Q(wanted_until__gt=Now()) | crashed, output_field=BooleanField()),
     )
+    columns = ("agent_id", "holder", "fence", "link", "is_vacant", "is_missed")
     for ids in _chunks(standings):
-        found = rows.filter(agent_id__in=ids).values_list("agent_id", "holder", "fence", "is_vacant", "is_missed")
-        for agent_id, holder, fence, is_vacant, is_missed in found:
-            standings[agent_id] = Standing("" if is_vacant else holder, fence, bool(is_vacant and is_missed))
+        for agent_id, holder, fence, link, is_vacant, is_missed in rows.filter(agent_id__in=ids).values_list(*columns):
+            is_over = link == "logged_out"
+            is_wanted = bool(is_vacant and is_missed and not is_over)
+            standings[agent_id] = Standing("" if is_vacant else holder, fence, is_wanted, is_over)
     return standings
 
 

@@ -30,7 +30,7 @@ class Mailbox:
     Args:
         holder: this process's name among the others.
         hear: takes a message for one of the desks that were joined.
-        on_gone: a process (its name) is not heard any more.
+        on_gone: another process (its name) is not heard any more.
         on_back: a process is heard again, or for the first time; this process's own name: the bus is back.
     """
 
@@ -106,15 +106,16 @@ class Mailbox:
             self._listen_for_silence(loop.time(), overslept)
 
     def _listen_for_silence(self, now: float, overslept: float) -> None:
-        if overslept > BEAT_SECONDS:
+        if overslept > SILENT_SECONDS / 3:
             # This process itself was held up: what the others said meanwhile is still unread.
             self._heard_at = dict.fromkeys(self._heard_at, now)
             return
         for host, heard_at in list(self._heard_at.items()):
             if now - heard_at > SILENT_SECONDS:
                 del self._heard_at[host]
-                # While the bus itself is down, silence says nothing of the others.
-                if host == self.holder or self.hears(self.holder):
+                if host == self.holder:
+                    logger.warning("The bus carries no messages at the moment")
+                elif self.hears(self.holder):  # else silence says nothing of the others
                     self._begin(self._on_gone(host))
 
     def _note_beat(self, host: str) -> None:
@@ -189,6 +190,7 @@ class Mailbox:
         """Ask the process that runs an agent's session.
 
         Raises:
+            ConnectionError: the question surely did not arrive.
             TimeoutError: no answer came within `seconds`.
         """
         ask_id = next(self._serial)
@@ -196,7 +198,7 @@ class Mailbox:
         try:
             async with asyncio.timeout(seconds):
                 if not await self.tell(agent_id, verb, ask=ask_id, address=self._address, **facts):
-                    raise TimeoutError
+                    raise ConnectionError
                 return await answer
         finally:
             del self._asked[ask_id]

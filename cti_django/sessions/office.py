@@ -18,6 +18,7 @@ from django import db
 from .. import calllog
 from ..conf import get_settings
 from ..connectors.base import Credentials
+from ..logs import session_log
 from ..models import Instruction
 from . import bus
 from .desk import Desk
@@ -28,12 +29,14 @@ from .mailbox import Mailbox
 from .session import LinkState, SessionState
 from .tenure import WAITING_FOR_DATABASE, Tenure
 
-__all__ = ["Office"]
+__all__ = ["UNKNOWN", "Office"]
 
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 0.7  # how long the process's end waits for its lines to close ...
 FLUSH_SECONDS = 0.7  # ... and then for its calls to be written, before others take over
+UNKNOWN = "?"
+"""Who runs the session, while that cannot be found out."""
 CLAIM_SECONDS = 5.0  # how long ``keep`` waits for a claim
 STAND_BACK_SECONDS = 3.0  # after handing a session over, before this process would take it back
 TAKING_OVER = SessionState(
@@ -98,12 +101,13 @@ class Office:
         try:
             standing = await self.keeper.look(desk.agent_id)
         except db.Error:
-            desk.elsewhere = "unknown"
+            desk.elsewhere = UNKNOWN
             await desk.tell_tabs_here({"type": "session", "session": WAITING_FOR_DATABASE.to_json()})
         else:
             desk.fence = max(desk.fence, standing.fence)
-            desk.elsewhere = standing.holder if standing.holder != self.holder else ""
-            if standing.is_wanted and not self._is_ending:
+            is_left = standing.is_wanted or standing.holder == self.holder  # given up before it ran out
+            desk.elsewhere = "" if is_left else standing.holder
+            if is_left and not self._is_ending:
                 self.start(desk)
         if self.is_elsewhere(desk):
             self.keeper.watch(desk.agent_id)
@@ -112,6 +116,7 @@ class Office:
 
     def start(self, desk: Desk, credentials: Credentials | None = None) -> None:
         """Run the agent's session here. Only for whoever has her turn."""
+        desk.is_wanted = True
         tenure = self.tenures[desk.agent_id] = Tenure(desk, self.keeper, self.mailbox, credentials)
         tenure.start().add_done_callback(lambda task: self._tenure_over(desk, tenure))
 
@@ -158,9 +163,9 @@ class Office:
                 return
             await desk.tell(TAKING_OVER)
             await self.stop(agent_id, wanted_seconds=wanted_seconds, state=TAKING_OVER)
-            logger.info("Session handed over", extra={"agent_id": agent_id, "fence": desk.fence})
+            session_log(agent_id, desk.fence, holder=self.holder).handed_over()
             if desk.tabs.here:
-                desk.elsewhere = "unknown"
+                desk.elsewhere = UNKNOWN
                 self.keeper.watch(agent_id, STAND_BACK_SECONDS)
             else:
                 self._forget(desk)
@@ -257,7 +262,7 @@ class Office:
             desk = self.desks.get(agent_id)
             if desk is None or not self.runs(agent_id) or self.keeper.holds(agent_id):
                 return
-            logger.warning("Lease lost", extra={"agent_id": agent_id, "fence": desk.fence})
+            session_log(agent_id, desk.fence, holder=self.holder).lost()
             await self.stop(agent_id, state=TAKING_OVER)
             await desk.tell_tabs_here({"type": "session", "session": TAKING_OVER.to_json()})
         await self._settle_anew(desk)
@@ -269,7 +274,7 @@ class Office:
             if desk is None or self.runs(agent_id) or self._is_ending:
                 return
             desk.fence, desk.elsewhere = max(desk.fence, standing.fence), ""
-            if standing.is_wanted:
+            if standing.is_wanted or (desk.is_wanted and not standing.is_over):
                 self.start(desk)
             else:
                 await desk.tabs.elect(desk.fence)
@@ -277,7 +282,6 @@ class Office:
 
     async def _obey(self, agent_id: Any, instruction: str) -> None:
         """Do what an operator wants done with a session."""
-        logger.info("Instruction: %s", instruction, extra={"agent_id": agent_id})
         tenure = self.tenures.get(agent_id)
         match instruction:
             case Instruction.HAND_OVER:
@@ -293,6 +297,9 @@ class Office:
                     if desk is not None and self.runs(agent_id):
                         await desk.tell(CLOSED)
                         await self.stop(agent_id, state=CLOSED)
+                        desk.is_wanted = False
+                        nobody = {"type": "cti.who", "holder": "", "fence": desk.fence}
+                        await bus.tell(bus.agent_group(agent_id), nobody)
                         if not len(desk.tabs):
                             self._forget(desk)
 

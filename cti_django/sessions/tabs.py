@@ -67,8 +67,7 @@ class Tabs:
             self._focus_count += 1
             tab.focused_order = self._focus_count if focused else -self._focus_count
         self._tabs[tab.tab_id] = tab
-        for call_id in tab.popped:
-            self._note_claim(call_id, tab.tab_id)
+        self._note_claims(tab)
 
     def stand_up(self, tab_id: str, channel_name: str) -> bool:
         """A connection of a tab has ended; whether the tab is gone.
@@ -132,6 +131,15 @@ class Tabs:
             return False
         tab.is_silent = True
         return any(not other.is_silent for other in self._tabs.values())
+
+    def recall_claims(self) -> None:
+        """Know what the tabs have popped since they sat down, while another process granted it."""
+        for tab in self:
+            self._note_claims(tab)
+
+    def _note_claims(self, tab: Tab) -> None:
+        for call_id in tab.popped:
+            self._note_claim(call_id, tab.tab_id)
 
     def _note_claim(self, call_id: str, tab_id: str) -> None:
         self._claims.setdefault(call_id, tab_id)

@@ -17,6 +17,7 @@ from ..calls.events import Call, Event
 from ..conf import get_settings
 from ..connectors.base import Connector, Credentials
 from ..exceptions import CTIError
+from ..logs import SessionLog, session_log
 from ..models import ConnectorAccount
 from ..threads import WORK_THREADS
 from . import bus
@@ -129,7 +130,7 @@ class Tenure:
                 return
             self.is_claimed.set()
             desk.begin_tenure(fence)
-            logger.info("Session claimed", extra={"agent_id": desk.agent_id, "fence": fence})
+            self._log().claimed()
             await self._mailbox.join(desk.agent_id)
             await bus.tell(bus.agent_group(desk.agent_id), {"type": "cti.who", "holder": keeper.holder, "fence": fence})
             await desk.tabs.elect(fence)
@@ -161,7 +162,6 @@ class Tenure:
             await calllog.aflush(FLUSH_SECONDS)
             with contextlib.suppress(db.Error, RuntimeError):  # at the process's end there are no threads any more
                 await self._keeper.release([agent_id], self.wanted_seconds)
-            logger.info("Session released", extra={"agent_id": agent_id, "fence": self.desk.fence})
 
     async def _run_session(self) -> None:
         """Load, build, run: one session until it is over."""
@@ -184,8 +184,9 @@ class Tenure:
             session.board.restore(calls)
             desk.session = session
             desk.take_over(calls, notes)
-            if session.board.calls():
+            if taken_over := session.board.calls():
                 metrics.takeovers_total.inc()
+                self._log().taken_over(len(taken_over))
             await session.run()
         except (CTIError, ImproperlyConfigured, ValueError) as error:
             logger.error("The session of agent %s cannot start: %s", desk.agent_id, error)
@@ -195,6 +196,8 @@ class Tenure:
             logger.exception("The session of agent %s failed", desk.agent_id)
             sentence = "The telephone session failed unexpectedly."
             await self._tell(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
+        finally:
+            desk.session = None
 
     def _connector(self, account: ConnectorAccount | None) -> Connector | None:
         credentials = self.credentials
@@ -215,6 +218,9 @@ class Tenure:
             action=(account.pop_action if account else "") or settings.pop_action,
             when=(account.pop_when if account else "") or settings.pop_when,
         )
+
+    def _log(self) -> SessionLog:
+        return session_log(self.desk.agent_id, self.desk.fence, holder=self._keeper.holder)
 
     async def _tell(self, said: Event | SessionState) -> None:
         if isinstance(said, SessionState):

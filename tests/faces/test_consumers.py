@@ -345,8 +345,11 @@ async def test_the_last_focused_tab_is_the_one_that_pops():
         await first.say(type="focus", focused=True)
         assert (await first.hear("elected"))["elected"] is True
         pbx.leg(CallState.RINGING)
-        heard = [await tab.hear_event("RINGING") for tab in (first, second)]
-        assert {event["call"]["pop"]["tab"] for event in heard} == {first.tab}
+        call_id, same = [(await tab.hear_event("RINGING"))["call"]["id"] for tab in (first, second)]
+        assert call_id == same
+        assert (await second.answer("1", type="pop", call_id=call_id))["code"] == "not_elected"
+        assert (await first.answer("2", type="pop", call_id=call_id))["ok"]
+        assert (await second.answer("3", type="pop", call_id=call_id))["code"] == "popped"
 
 
 async def test_when_the_elected_tab_goes_another_is_elected():

@@ -8,20 +8,18 @@ import pytest
 from channels.layers import channel_layers
 from django.db import InterfaceError, OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models.functions import Now
 
 from cti_django import calllog
 from cti_django.models import AgentLease, CallNote, CallRecord, ConnectorAccount
 from cti_django.sandbox.server import run_sandbox
 from cti_django.sessions import desk as desk_module
 from cti_django.sessions import host as host_module
+from cti_django.sessions import tenure as tenure_module
 from tests.faces.test_consumers import agent, connected
 from tests.faces.test_hostile_tabs import the_host, until
 from tests.testapp.models import Person
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-LEASE_SECONDS = 0.6
 
 
 class Outage:
@@ -54,21 +52,21 @@ class Outage:
 def outage(request, monkeypatch):
     outage = Outage(request.param)
     outage.install(monkeypatch)
-    monkeypatch.setattr(host_module, "CLAIM_SECONDS", 0.02)
+    monkeypatch.setattr(tenure_module, "AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(desk_module, "LOOK_UP_PAUSES", (0.0, *[0.05] * 100))
     yield outage
     outage.end()
 
 
 @asynccontextmanager
-async def at_work(settings):
+async def at_work(settings, lease_seconds=10.0):
     """Alice with her tab, and the PBX that she works on."""
     channel_layers.backends.clear()
     host_module._hosts.clear()
     async with run_sandbox() as sandbox:
         settings.CTI_DJANGO = {
             "REGION": "GB",
-            "LEASE_SECONDS": LEASE_SECONDS,
+            "LEASE_SECONDS": lease_seconds,
             "LINGER_SECONDS": 0.05,
             "CONNECTOR_OPTIONS": {"voipstudio": {"api_url": sandbox.api_url, "sip_url": sandbox.sip_url}},
         }
@@ -114,33 +112,29 @@ async def test_a_call_goes_on_through_an_outage_and_its_record_is_complete(setti
         await until(linked.aexists)
 
 
-async def test_an_outage_longer_than_the_lease_costs_neither_the_lease_nor_the_session(settings, outage):
-    async with at_work(settings) as (sandbox, user, tab):
+async def test_an_outage_longer_than_the_lease_stops_the_session_which_then_goes_on_with_the_same_call(
+    settings, outage
+):
+    async with at_work(settings, lease_seconds=0.6) as (sandbox, user, tab):
         await tab.answer("in", type="login")
         await tab.hear_event("READY")
-        before = await AgentLease.objects.aget(agent=user)
-        renew = host_module.lease.renew
-        failures = 0
-
-        def counted(*args):
-            nonlocal failures
-            try:
-                return renew(*args)
-            except Exception:
-                failures += 1
-                raise
-
-        host_module.lease.renew = counted
-        try:
-            outage.begin()
-            await until(lambda: failures >= 4)  # each a third of the lease's life
-            outage.end()
-            await until(AgentLease.objects.filter(agent=user, holder=before.holder, expires_at__gt=Now()).aexists)
-        finally:
-            host_module.lease.renew = renew
-        assert (await AgentLease.objects.aget(agent=user)).fence == before.fence
         sandbox.switch.ring("10031", "+442079460018", "Dana")
-        await tab.hear_event("RINGING")
+        ringing = (await tab.hear_event("RINGING"))["call"]
+        await until(CallRecord.objects.filter(agent=user).aexists)
+        before = await AgentLease.objects.aget(agent=user)
+
+        outage.begin()
+        await until(lambda: not sandbox.sip.connections_of("10031"))
+        while (session := (await tab.hear("session"))["session"])["code"] != "no_database":
+            assert session["state"] in ("connecting", "lost", "ready")
+        answer = await tab.answer("1", type="command", command="answer", call_id=ringing["id"])
+        assert (answer["ok"], answer["code"]) == (False, "not_connected")
+
+        outage.end()
+        await tab.hear_event("READY")
+        assert (await AgentLease.objects.aget(agent=user)).fence > before.fence
+        await tab.say(type="resync")
+        assert [call["id"] for call in (await tab.hear("snapshot"))["calls"]] == [ringing["id"]]
 
 
 async def test_a_log_in_during_an_outage_waits_and_then_comes_through(settings, outage):

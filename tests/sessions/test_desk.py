@@ -14,9 +14,9 @@ from cti_django.contacts import Candidate, Match
 from cti_django.sessions import bus
 from cti_django.sessions import desk as desk_module
 from cti_django.sessions.desk import Desk, PopPolicy
-from cti_django.sessions.tabs import Tab
 from cti_django.sessions.herald import flush
 from cti_django.sessions.session import AgentSession
+from cti_django.sessions.tabs import Tab
 from cti_django.signals import call_event
 from cti_django.testing import FakeConnector
 
@@ -48,7 +48,7 @@ class World:
         monkeypatch.setattr(bus, "publish", self._publish)
         monkeypatch.setattr(bus, "send_to", self._publish)
         monkeypatch.setattr(contacts, "amatch", self._amatch)
-        monkeypatch.setattr(calllog, "record", lambda agent_id, event, connector="": self.recorded.append(event))
+        monkeypatch.setattr(calllog, "record", lambda agent_id, event, **more: self.recorded.append(event))
 
     async def _publish(self, to, message):
         self.sent.append(message)
@@ -74,8 +74,8 @@ def world(monkeypatch):
 async def desk(world):
     desk = Desk(agent_id=1, fence=3, region="GB")
     desk.session = AgentSession(FakeConnector(Credentials(), {}), desk.tell)
-    desk.sit_down(Tab("tab-1", "channel-1"), focused=True)
-    await desk.elect()
+    desk.tabs.sit_down(Tab("tab-1", "channel-1"), focused=True)
+    await desk.tabs.elect(desk.fence)
     world.sent.clear()
     return desk
 
@@ -84,7 +84,7 @@ async def test_a_ringing_caller_is_matched_shown_and_popped_in_the_elected_tab(d
     await desk.tell(event())
     (call,) = world.calls
     assert (call["match"], call["contacts"][0]["label"], call["display"]) == ("one", "Anna <b>Ash</b>", "020 7946 0018")
-    assert call["pop"] == {"action": "open", "url": "/cti/pop/c1/", "tab": "tab-1"}
+    assert call["pop"] == {"action": "open", "url": "/cti/pop/c1/"}
 
 
 async def test_the_contacts_are_asked_once_for_each_call(desk, world):
@@ -171,11 +171,11 @@ async def test_envelopes_carry_the_fence_and_a_rising_number(desk, world):
 
 
 async def test_a_tab_without_focus_does_not_take_the_election(desk, world):
-    desk.sit_down(Tab("tab-2", "channel-2"), focused=False)
-    await desk.elect()
+    desk.tabs.sit_down(Tab("tab-2", "channel-2"), focused=False)
+    await desk.tabs.elect(desk.fence)
     assert (desk.snapshot("tab-1")["elected"], desk.snapshot("tab-2")["elected"]) == (True, False)
-    del desk.tabs["tab-1"]
-    await desk.elect()
+    desk.tabs.stand_up("tab-1", "channel-1")
+    await desk.tabs.elect(desk.fence)
     assert desk.snapshot("tab-2")["elected"] is True
 
 
