@@ -487,3 +487,12 @@ def test_two_processes_that_reap_at_once_close_each_call_once(alice: Any) -> Non
     assert sum(closed) == 450
     close_old_connections()
     assert not CallRecord.objects.exclude(end_reason="inferred").exists()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_call_that_another_process_is_writing_is_left_to_it(alice: Any) -> None:
+    write([Entry(alice, call(call_id), START, "voipstudio") for call_id in ("c1", "c2")])
+    with ThreadPoolExecutor(1) as threads, transaction.atomic():
+        say(alice, ENDED, 0, 65)
+        assert in_another_thread(threads, calllog.close_orphans, 3600.0).result(10) == 1
+    assert [row[:3] for row in rows()] == [("c1", "HANGUP", "completed"), ("c2", "HANGUP", "inferred")]

@@ -242,14 +242,18 @@ def test_it_says_once_that_it_fills_once_that_it_is_full_and_once_that_it_has_dr
         ("INFO", "The call log's outbox has drained; 3 entries were lost."),
     ]
     assert "4 of 5 calls wait" in caplog.text
+    pen.may_write.clear()
+    put(small, *(ended(f"d{number}") for number in range(4)))  # another outage
+    assert caplog.text.count("is filling") == 2
 
 
 def test_how_full_it_is_and_how_long_the_oldest_news_has_waited_can_be_asked(small: Outbox, pen: Pen) -> None:
     put(small, event(call("c1")))
     assert (small.length, small.fill) == (2, 0.4)
-    before = small.oldest_seconds
+    before, since = small.oldest_seconds, small._waiting["c1"].waits_since
     assert before > 0
     put(small, *life("c1"))  # newer news of the same call: what waits is as old as before
+    assert small._waiting["c1"].waits_since == since
     put(small, event(call("first")))
     assert small.oldest_seconds > before
     assert small.fill == 0.4
