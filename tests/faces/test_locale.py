@@ -77,8 +77,10 @@ def test_the_compiled_catalogue_is_the_written_one(catalogue):
     with catalogue.with_suffix(".mo").open("rb") as file:
         compiled = gettext.GNUTranslations(file)
     written = entries_of(catalogue)
-    plural = "Only the newest %(shown)s calls are shown."
-    assert compiled.ngettext("Only the newest call is shown.", plural, 2) == written.pop(plural)
+    plurals = re.findall(r'^msgid (".*")\nmsgid_plural (".*")$', catalogue.read_text(), re.M)
+    assert plurals
+    for singular, plural in (map(ast.literal_eval, pair) for pair in plurals):
+        assert compiled.ngettext(singular, plural, 2) == written.pop(plural)
     assert {text: compiled.gettext(text) for text in written} == written
 
 
