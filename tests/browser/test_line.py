@@ -23,6 +23,12 @@ TAKEN_OVER = {
 }
 
 
+SNAPSHOT_OF_A_SUCCESSOR = """() => ({
+  type: "snapshot", fence: 1e6, seq: 0, elected: true, session: Cti.desk.board.session, recent: [],
+  calls: Cti.desk.board.calls.map((call) => ({ ...call, cause: "told anew" })),
+})"""
+
+
 @pytest.fixture
 def desk(hire) -> Window:
     """The desk of somebody whom no other test needs."""
@@ -108,6 +114,17 @@ def test_a_session_that_is_being_taken_over_is_said_and_takes_no_call_from_the_s
     console.wait_for_state(call_id, "ON_HOLD")
     desk.expect_card("On hold")
     expect(desk.line).to_contain_text("Ready")
+
+    # another server has it now, and knows the call under the same id
+    desk.cards.evaluate("(card) => { card.isStillTheSame = true; }")
+    desk.bar.get_by_label("Note").press_sequentially(" a chair")
+    lines[0].send(json.dumps(desk.page.evaluate(SNAPSHOT_OF_A_SUCCESSOR)))
+    desk.page.wait_for_function("() => Cti.desk.board.calls[0].cause === 'told anew'")
+    desk.expect_card("On hold")
+    assert desk.cards.evaluate("(card) => card.isStillTheSame")
+    expect(desk.bar.get_by_label("Note")).to_have_value("Asks for a chair")
+    assert desk.path == "/contacts/2/edit/"
+    assert "HANGUP" not in desk.event_names()
 
 
 def test_somebody_without_an_account_is_told(hire, newcomer) -> None:
