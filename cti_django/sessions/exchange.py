@@ -35,7 +35,6 @@ class _Host(Protocol):
     async def seat(self, agent_id: Any, tab: Tab, *, focused: bool, wants_snapshot: bool) -> None: ...
     async def leave(self, agent_id: Any, tab_id: str, channel_name: str) -> None: ...
     async def focus(self, agent_id: Any, tab_id: str) -> None: ...
-    async def send_snapshot(self, agent_id: Any, tab_id: str) -> None: ...
     async def review(self, agent_id: Any) -> None: ...
     async def note_changed(self, agent_id: Any, call_id: str, text: str) -> None: ...
     async def act(self, agent_id: Any, tab_id: str, kind: str, message: dict[str, Any]) -> CommandAnswer: ...
@@ -61,10 +60,10 @@ class Exchange:
         """Pass on something that wants no answer."""
         await self.mailbox.tell(desk.agent_id, verb, **facts)
 
-    async def ask(self, desk: Desk, verb: str, **facts: Any) -> CommandAnswer:
-        """Pass on something that wants an answer; within the time limit of commands there is one."""
+    async def ask(self, desk: Desk, verb: str, seconds: float = 0.0, **facts: Any) -> CommandAnswer:
+        """Pass on something that wants an answer; within `seconds` (0: the time limit of commands) there is one."""
         try:
-            answer = await self.mailbox.ask(desk.agent_id, verb, get_settings().command_seconds, **facts)
+            answer = await self.mailbox.ask(desk.agent_id, verb, seconds or get_settings().command_seconds, **facts)
             return CommandAnswer(
                 ok=answer["ok"] is True,
                 message=str(answer["message"]),
@@ -108,8 +107,6 @@ class Exchange:
                 await host.leave(agent_id, str(message["tab_id"]), str(message["channel"]))
             case "focus":
                 await host.focus(agent_id, str(message["tab_id"]))
-            case "snapshot":
-                await host.send_snapshot(agent_id, str(message["tab_id"]))
             case "review":
                 await host.review(agent_id)
             case "note":

@@ -35,6 +35,7 @@ __all__ = ["SessionHost", "current_host", "get_host", "shut_down"]
 logger = logging.getLogger(__name__)
 
 REVIEW_SECONDS = 0.2  # from a change of an agent's rights to a new look at what she may see
+LOGIN_SECONDS = 1.0  # how long a holder may take to say whether a log-in joins; meanwhile nobody can take over
 AT_EXIT_SECONDS = 3.0  # how long the process's end may wait for what the database has not taken yet
 NOT_CONNECTED = CommandAnswer(ok=False, message="You are not connected to the telephone system.", code="not_connected")
 OUTDATED = CommandAnswer(
@@ -126,10 +127,11 @@ class SessionHost:
         desk = self.office.desks.get(agent_id)
         if desk is None:
             return
-        if self.office.is_elsewhere(desk):
-            await self._exchange.tell(desk, "snapshot", tab_id=tab_id)
-        else:
+        tab = desk.tabs.get(tab_id)
+        if not self.office.is_elsewhere(desk):
             await desk.send_snapshot(tab_id)
+        elif tab is not None:
+            await self._exchange.present(desk, tab)  # the holder may have missed it
 
     # -- what tabs want -----------------------------------------------------------------------------------------
 
@@ -147,7 +149,7 @@ class SessionHost:
                 await self.office.find_holder(desk)
             if self.office.is_elsewhere(desk) and desk.elsewhere != UNKNOWN:
                 given = proof(credentials) if credentials else ""
-                answer = await self._exchange.ask(desk, "login", proof=given)
+                answer = await self._exchange.ask(desk, "login", LOGIN_SECONDS, proof=given)
                 if answer.ok or answer.code != "other_credentials":
                     # Without an answer the session is on its way from one process to another; it will be here soon.
                     desk.is_wanted = True

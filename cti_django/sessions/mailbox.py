@@ -107,8 +107,9 @@ class Mailbox:
 
     def _listen_for_silence(self, now: float, overslept: float) -> None:
         if overslept > SILENT_SECONDS / 3:
-            # This process itself was held up: what the others said meanwhile is still unread.
+            # This process itself was held up: what the others said meanwhile is unread, and they may have missed it.
             self._heard_at = dict.fromkeys(self._heard_at, now)
+            self._begin(self._on_back(self.holder))
             return
         for host, heard_at in list(self._heard_at.items()):
             if now - heard_at > SILENT_SECONDS:

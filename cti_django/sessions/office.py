@@ -121,7 +121,9 @@ class Office:
         tenure.start().add_done_callback(lambda task: self._tenure_over(desk, tenure))
 
     def _tenure_over(self, desk: Desk, tenure: Tenure) -> None:
-        """It has ended by itself: another process was faster, or a fault of ours ended it."""
+        """It has ended by itself: another process was faster, or there is no such agent any more."""
+        if not tenure.task.cancelled() and (error := tenure.task.exception()):
+            logger.error("The session of agent %s ended (%s)", desk.agent_id, type(error).__name__)
         if self.tenures.get(desk.agent_id) is tenure and not tenure.is_stopped:
             del self.tenures[desk.agent_id]
             self.begin(self._settle_anew(desk))
@@ -247,7 +249,10 @@ class Office:
                         await tab.join()
             if self.keeper.holds(desk.agent_id):
                 if is_bus:
+                    # Of the tabs elsewhere none may have been able to say that it came or went.
+                    desk.tabs.forget(lambda tab: tab.say is None)
                     await bus.tell(bus.agent_group(desk.agent_id), self._who(desk))
+                    await self.tabs_gone(desk)
                     await desk.send_snapshots()
             elif is_bus or desk.elsewhere == holder:
                 await self._present_tabs(desk)
