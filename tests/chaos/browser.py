@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["Browser", "Grant", "StaleEnvelope"]
+__all__ = ["Browser", "Grant", "StaleEnvelope", "Stay"]
 
 PING_SECONDS, PATIENCE_SECONDS, OPENING_SECONDS = 15.0, 12.0, 15.0
 ANSWER_SECONDS, QUEUE_SECONDS = 15.0, 5.0
@@ -42,6 +42,15 @@ class StaleEnvelope:
     had: int
     got: int
     kind: str
+
+
+@dataclass(slots=True)
+class Stay:
+    """One socket: from when to when, at which port. Unix times; `ended_at` is None while it is open."""
+
+    began_at: float
+    port: int
+    ended_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -80,7 +89,8 @@ class Browser:
         self.refusals: list[str] = []
         self.unanswered: list[tuple[float, dict[str, Any]]] = []
         self.close_codes: list[int] = []
-        self.diary: list[tuple[float, str]] = []  # (unix time, port of a new socket or another fact)
+        self.diary: list[tuple[float, str]] = []
+        self.stays: list[Stay] = []
         self.is_reading = asyncio.Event()
         self.is_reading.set()
         self.given_up: list[tuple[float, Answer]] = []  # log-ins that a page would not repeat
@@ -151,7 +161,7 @@ class Browser:
         self.local_port = socket.get_extra_info("sockname")[1]
         self.sockets += 1
         self.opened_at = time.time()
-        self._note(str(port))
+        self.stays.append(Stay(self.opened_at, port))
         self._fence = self._seq = -1
         self.elected = False
         pending = [question.message for question in self._questions.values()]
@@ -167,7 +177,7 @@ class Browser:
 
     def _closed(self) -> None:
         if self.opened_at is not None:
-            self._note("socket closed")
+            self.stays[-1].ended_at = time.time()
         self._socket = None
         self.opened_at = None
         for timer in self._timers.values():

@@ -10,6 +10,7 @@ __all__ = ["Account", "accounts_of"]
 
 WRITE_SECONDS = 1.0  # a process that is killed or stopped so soon may not have written down what it heard
 AFTER_OUTAGE_SECONDS = 3.0  # and so long after the database was away
+GIVE_UP_SECONDS = 190.0  # a click-to-call whose dialog is never seen
 CONNECT_SECONDS = 3.0  # from a new subscription to what it tells
 
 
@@ -40,6 +41,11 @@ class Account:
     def was_lost(self) -> bool:
         """Heard only by processes that were killed or stopped at that moment."""
         return bool(self.part.hearings) and not self.hearings
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is a click-to-call that only the answer to the command told of: it is given up in the end."""
+        return self.part.is_outbound and not self.hearings
 
     @property
     def answer_was_heard(self) -> bool:
@@ -81,5 +87,7 @@ def _known_over_at(site: Site, part: Part, hearings: tuple[Hearing, ...]) -> flo
     heard = [hearing.at for hearing in hearings if hearing.state == "HANGUP"]
     if heard:
         return heard[0]
+    if part.is_outbound and not hearings:
+        return part.started_at + GIVE_UP_SECONDS
     later = (dialog.began_at for dialog in site.journal.dialogs if dialog.agent == part.agent)
     return next((at for at in later if at > ended_at), ended_at) + CONNECT_SECONDS

@@ -41,11 +41,12 @@ CREATE TRIGGER chaos_witness AFTER INSERT OR UPDATE ON cti_django_callrecord
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent: extension, primary key, and the cookie of a Django session of hers."""
+    """One agent: extension, primary key, the cookie of a Django session of hers, and whether hers is kept open."""
 
     extension: str
     agent_id: int
     cookie: str
+    keep_open: bool
 
 
 @dataclass(slots=True)
@@ -90,6 +91,11 @@ class Site:
         parts = holder.split(":")
         pid = int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else -1
         return next((name for name, program in self.programs.items() if pid in program.pids), "")
+
+    @property
+    def kept(self) -> set[str]:
+        """The agents whose sessions are to be kept open."""
+        return {agent.extension for agent in self.agents if agent.keep_open}
 
     @property
     def web(self) -> list[Program]:

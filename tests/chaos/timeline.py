@@ -60,7 +60,11 @@ def _of_browsers(evidence: Evidence) -> Iterable[tuple[float, str, str]]:
     for browser in evidence.browsers:
         agent, _, tab = browser.name.partition("/")
         for at, what in browser.diary:
-            yield at, agent, f"tab {tab} {names.get(int(what), what) if what.isdecimal() else what}"
+            yield at, agent, f"tab {tab} {what}"
+        for stay in browser.stays:
+            yield stay.began_at, agent, f"tab {tab} opens a socket to {names[stay.port]}"
+            if stay.ended_at is not None:
+                yield stay.ended_at, agent, f"tab {tab} has lost its socket"
         for grant in browser.grants:
             yield grant.at, agent, f"tab {tab} pops {grant.call_id}"
     for lag in evidence.watch.lags:

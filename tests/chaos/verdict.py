@@ -185,7 +185,9 @@ def _disagreements(account: Account, row: Row) -> list[str]:
         found.append("number")
     if bool(row.connected_at) != bool(part.connected_at) and (row.connected_at or account.answer_was_heard):
         found.append("answered")
-    if row.state in OPEN_STATES or row.ended_at is None:
+    if account.is_awaited and row.state in ("INITIAL", "ACCEPTED"):
+        pass  # a click-to-call whose dialog nobody saw is given up after a while
+    elif row.state in OPEN_STATES or row.ended_at is None:
         found.append("not ended")
     elif part.ended_at is not None:
         ended_at = row.ended_at.timestamp()
@@ -233,22 +235,38 @@ def _takeovers(evidence: Evidence, verdict: Verdict) -> None:
             if fault.kind is kind:
                 taken += [took for agent in fault.held if (took := _takeover(evidence, fault, agent, limit))]
         verdict.must_not_exceed(f"takeover after {kind.value}", taken, limit)
-    ends = [(fault.took, fault.target) for fault in evidence.faults if fault.kind is Kind.DEPLOY]
-    verdict.line("  a process's end after SIGTERM, worst", max((took for took, _ in ends), default=0.0))
+    ends = [fault.took for fault in evidence.faults if fault.kind is Kind.DEPLOY]
+    verdict.line("  a process's end after SIGTERM, worst", max(ends, default=0.0))
 
 
 def _takeover(evidence: Evidence, fault: Fault, agent: str, limit: float) -> tuple[float, str] | None:
-    """How long it took until another process was subscribed; None if nobody could have."""
-    site = evidence.site
-    if site.is_away(fault.began_at - 1.0, fault.began_at + limit):
-        return None
+    """How long it took until another process was subscribed; None if nobody could have, or nothing was lost."""
+    site, began_at = evidence.site, fault.began_at
     dialogs = [dialog for dialog in site.journal.dialogs if dialog.agent == agent]
-    was_live = any(d.began_at < fault.began_at and (d.ended_at or fault.began_at) >= fault.began_at for d in dialogs)
-    if not was_live:
+    was_live = any(d.began_at < began_at and (d.ended_at or began_at) >= began_at for d in dialogs)
+    if not was_live or site.is_away(began_at - 1.0, began_at + limit):
         return None
+    if not _has_use(evidence, fault, agent, began_at + limit / 2):
+        if fault.kind is not Kind.FREEZE or fault.ended_at is None or site.is_away(fault.ended_at, began_at + limit):
+            return None
+        began_at = fault.ended_at  # all her tabs hung on the stopped process
     later = [dialog.began_at for dialog in dialogs if dialog.began_at > fault.began_at]
-    whose = f"agent {agent}, {fault.target} at {fault.began_at:.2f}"
-    return (later[0] - fault.began_at if later else float("inf")), whose
+    took = later[0] - began_at if later else float("inf")
+    return max(0.0, took), f"agent {agent}, {fault.target} at {fault.began_at:.2f}"
+
+
+def _has_use(evidence: Evidence, fault: Fault, agent: str, until: float) -> bool:
+    """Whether another process that ran had a tab of hers, or keeps her session open."""
+    site = evidence.site
+    keeps = [program for program in site.programs.values() if program.name not in site.fronts]
+    if agent in site.kept and any(p.name != fault.target and p.standing_at(fault.began_at) == "up" for p in keeps):
+        return True
+    others = {front.port for name, front in site.fronts.items() if name != fault.target}
+    stays = (stay for browser in evidence.browsers if browser.name.startswith(agent) for stay in browser.stays)
+    return any(
+        stay.port in others and stay.began_at < until and (stay.ended_at is None or stay.ended_at > until)
+        for stay in stays
+    )
 
 
 # -- what is stale ----------------------------------------------------------------------------------------------------
