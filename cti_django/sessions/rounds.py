@@ -9,7 +9,6 @@ from typing import Any
 from django import db
 
 from .. import calllog, contacts, metrics
-from ..conf import get_settings
 from ..threads import WORK_THREADS
 from .access import PERMISSION
 from .collector import Collector
@@ -63,7 +62,7 @@ class Rounds:
                 reap_in -= ROUND_SECONDS
                 if reap_in <= 0:
                     reap_in = REAP_SECONDS
-                    await WORK_THREADS.run(calllog.close_orphans, get_settings().believed_seconds)
+                    await WORK_THREADS.run(calllog.reap)
             except db.Error as error:
                 logger.warning("A round was cut short: the database cannot be reached (%s)", type(error).__name__)
             except Exception:
