@@ -14,13 +14,14 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench wheel clean system
+.PHONY: help demo test lint bench chaos wheel clean system
 
 help:
 	@echo 'make demo    run the example CRM and the sandbox telephone system (PORT=8000 SANDBOX_PORT=9000)'
 	@echo 'make test    lint and every test'
 	@echo 'make lint    ruff, mypy, and who may import whom'
 	@echo 'make bench   figures as JSON lines, each beside a floor measured in the same run'
+	@echo 'make chaos   several processes, real servers, everything that can go wrong, for ten minutes (docs/chaos.md)'
 	@echo 'make wheel   build the package into dist/'
 	@echo 'make clean   remove what these commands made'
 
@@ -69,6 +70,9 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m tests.bench
+
+chaos: system $(VENV)/.test
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 wheel: $(VENV)/.test
 	@$(BIN)/python -m build --wheel

@@ -202,5 +202,6 @@ def _fill(agents: int) -> list[Agent]:
         account.save()
     connection.close()
     return [
-        Agent(account.number, account.user_id, f"sessionid={key}") for account, key in zip(accounts, keys, strict=True)
+        Agent(account.number, account.user_id, f"sessionid={key}", account.keep_open)
+        for account, key in zip(accounts, keys, strict=True)
     ]
