@@ -38,7 +38,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils import timezone
 
 from . import metrics
-from .calllog_rows import OPEN, call_of, write
+from .calllog_rows import GUESSED, OPEN, call_of, write
 from .calls.board import KEEP_ENDED
 from .calls.events import Call, CallEvent
 from .calls.numbers import display
@@ -190,8 +190,7 @@ def calls_to_restore(agent_id: Any) -> list[Call]:
     since = timezone.now() - KEEP_ENDED
     believed = since - timedelta(seconds=get_settings().believed_seconds)
     ended = Q(started_at__gte=believed, ended_at__gte=since)
-    guessed = Q(end_reason=EndReason.INFERRED, heard_at__gte=F("ended_at"))
-    calls = _with_news(agent_id, Q(state__in=OPEN) | (ended & ~guessed))
+    calls = _with_news(agent_id, Q(state__in=OPEN) | (ended & ~GUESSED))
     return [call for call in calls if call.ended_at is None or call.ended_at >= since]
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import BooleanField, DateTimeField, ExpressionWrapper, Q, Value
+from django.db.models import BooleanField, DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Now
 
 from .calls.events import Call
@@ -21,10 +21,12 @@ from .conf import get_settings
 from .models import AgentLease, CallRecord
 from .outbox import Entry, Said, is_newer
 
-__all__ = ["OPEN", "call_of", "write"]
+__all__ = ["GUESSED", "OPEN", "call_of", "write"]
 
 OPEN = [state.value for state in CallState if not state.is_final]
 """The states of calls that go on."""
+GUESSED = Q(end_reason=EndReason.INFERRED, heard_at__gte=F("ended_at"))
+"""Calls whose end this log alone has inferred: nobody has looked since they were last heard of."""
 
 _SAME = timedelta(seconds=120)  # two holders' calls with the same other side, begun no further apart, are one
 _EARLIER = timedelta(seconds=-2)  # a telephone system may tell a call's start in whole seconds
@@ -123,7 +125,9 @@ def _kin(alias: str, strangers: list[Entry], leases: dict[Any, _Lease]) -> dict[
     if not asked:
         return {}
     believed = timedelta(seconds=get_settings().believed_seconds)
+    last_words = [entry.fence for entry in asked if entry.fence < leases[entry.agent_id].fence]
     rows = CallRecord.objects.using(alias).filter(
+        GUESSED | Q(fence__gt=min(last_words)) if last_words else GUESSED,
         Q(provider_call_id__in={entry.call.provider_call_id for entry in asked} - {""})
         | Q(number__in={_number(entry.call) for entry in asked}),
         agent_id__in={entry.agent_id for entry in asked},
@@ -170,7 +174,7 @@ def _may_be_same(call: Call, row: CallRecord) -> bool:
 
 
 def _is_guess(row: CallRecord) -> bool:
-    """Whether this log alone has inferred the call's end: nobody has looked since it was last heard of."""
+    """Whether the row is one of the ``GUESSED``."""
     if row.end_reason != EndReason.INFERRED or row.heard_at is None or row.ended_at is None:
         return False
     return row.heard_at >= row.ended_at
