@@ -56,10 +56,9 @@ def test_a_day_on_the_telephone(hire, bob: Agent, console: Console) -> None:
     colleague.expect_card("Call ended")
     expect(colleague.cards.locator(".noteState")).to_have_text("Saved")
 
-    desk.page.reload()
     history = desk.page.get_by_role("region", name="Calls")
     for text in ("Asks for two more chairs.", "Chairs are ordered.", "Alice Agent", "Bob Agent"):
-        expect(history).to_contain_text(text)
+        desk.expect_after_reload(history, text)
     desk.open("cti/calls/")
     row = desk.page.get_by_role("rowgroup").nth(1)
     expect(row).to_contain_text("Asks for two more chairs.")
