@@ -6,6 +6,7 @@ database's clock, finds that the former holder has stopped.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable
@@ -64,6 +65,7 @@ class Keeper:
         self._clock = clock
         self._deadlines: dict[Any, float] = {}  # until when each lease counts
         self._watched: dict[Any, float] = {}  # and from when on it may be claimed
+        self._hint = asyncio.Event()
         self._links: dict[Any, str] = {}  # what is not written yet
         self._rounds: list[asyncio.Task[None]] = []
         self._chores: set[asyncio.Task[None]] = set()
@@ -197,9 +199,15 @@ class Keeper:
             if self._deadlines.get(agent_id, float("inf")) < asked_at + TRUST * seconds:
                 self._deadlines[agent_id] = asked_at + TRUST * seconds
 
+    def look_now(self) -> None:
+        """Somebody has let go of leases: do not wait for the next look."""
+        self._hint.set()
+
     async def _look_around(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hint.wait(), LOOK_SECONDS)
+            self._hint.clear()
             now = self._clock()
             watched = [agent_id for agent_id, from_ in self._watched.items() if from_ <= now]
             if not watched:

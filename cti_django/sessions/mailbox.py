@@ -32,6 +32,7 @@ class Mailbox:
         hear: takes a message for one of the desks that were joined.
         on_gone: another process (its name) is not heard any more.
         on_back: a process is heard again, or for the first time; this process's own name: the bus is back.
+        on_vacancy: another process has let go of sessions that are wanted.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class Mailbox:
         hear: Callable[[dict[str, Any]], Work],
         on_gone: Callable[[str], Work],
         on_back: Callable[[str], Work],
+        on_vacancy: Callable[[], None],
     ) -> None:
         self.holder = holder
-        self._hear, self._on_gone, self._on_back = hear, on_gone, on_back
+        self._hear, self._on_gone, self._on_back, self._on_vacancy = hear, on_gone, on_back, on_vacancy
         self._address = ""
         self._joined: set[Any] = set()
         self._heard_at: dict[str, float] = {}  # by the name of the process
@@ -158,12 +160,19 @@ class Mailbox:
         match message.get("type"):
             case "cti.beat":
                 self._note_beat(str(message["host"])[:64])
+            case "cti.vacant":
+                self._on_vacancy()
             case "cti.answer":
                 asked = self._asked.get(message["ask"])
                 if asked is not None and not asked.done():
                     asked.set_result(dict(message["answer"]))
             case "cti.desk":
                 self._begin(self._hear(message))
+
+    async def tell_of_vacancies(self) -> None:
+        """Tell all processes that this one has let go of sessions; those who missed it find out a little later."""
+        if self._address:
+            await bus.tell(bus.HOSTS, {"type": "cti.vacant"})
 
     # -- desks --------------------------------------------------------------------------------------------------
 

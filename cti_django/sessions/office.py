@@ -59,7 +59,7 @@ class Office:
         self.desks: dict[Any, Desk] = {}
         self.tenures: dict[Any, Tenure] = {}
         self.keeper = Keeper(self.holder, on_lost=self._lose, on_vacant=self._fill_vacancy, on_instruction=self._obey)
-        self.mailbox = Mailbox(self.holder, exchange.hear, self._peer_gone, self._peer_back)
+        self.mailbox = Mailbox(self.holder, exchange.hear, self._peer_gone, self._peer_back, self.keeper.look_now)
         exchange.mailbox = self.mailbox
         self._exchange = exchange
         self._names: dict[str, Any] = {}  # agents' ids, as they travel on the bus
@@ -166,6 +166,7 @@ class Office:
             await desk.tell(TAKING_OVER)
             await self.stop(agent_id, wanted_seconds=wanted_seconds, state=TAKING_OVER)
             session_log(agent_id, desk.fence, holder=self.holder).handed_over()
+            await self.mailbox.tell_of_vacancies()
             if desk.tabs.here:
                 desk.elsewhere = UNKNOWN
                 self.keeper.watch(agent_id, STAND_BACK_SECONDS)
@@ -326,6 +327,7 @@ class Office:
             await self.keeper.release(list(self.keeper.held), get_settings().linger_seconds)
         except (db.Error, RuntimeError):
             logger.warning("The leases could not be handed over; they run out by themselves")
+        await self.mailbox.tell_of_vacancies()
         self.keeper.stop()
         await self.mailbox.stop()
         for chore in self._chores:

@@ -18,7 +18,7 @@ __all__ = ["Rounds"]
 
 logger = logging.getLogger(__name__)
 
-ROUND_SECONDS = 3.0
+ROUND_SECONDS = 1.0
 REAP_SECONDS = 60.0  # between looks for calls that no session follows
 
 
@@ -52,7 +52,7 @@ class Rounds:
         return links
 
     async def _go(self) -> None:
-        reap_in = REAP_SECONDS
+        reap_in = 0.0
         while True:
             await asyncio.sleep(ROUND_SECONDS)
             running = set(self._office.tenures)
@@ -61,7 +61,7 @@ class Rounds:
                 await self._refresh_rights(running)
                 reap_in -= ROUND_SECONDS
                 if reap_in <= 0:
-                    reap_in = REAP_SECONDS
+                    reap_in = 0.0
                     await WORK_THREADS.run(calllog.reap)
             except db.Error as error:
                 logger.warning("A round was cut short: the database cannot be reached (%s)", type(error).__name__)
