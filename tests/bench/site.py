@@ -5,6 +5,8 @@ The floor is the least that a server could do for the same effect: a frame comes
 """
 
 import os
+import time
+from typing import Any
 
 import django
 from django.conf import settings
@@ -17,12 +19,16 @@ from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
+from django.db.backends.signals import connection_created
+from django.db.models import FloatField, Func, Value
+from django.dispatch import receiver
 from django.urls import path
 
 from cti_django.models import ContactNumber
 from cti_django.routing import websocket_urlpatterns
 
 PAYLOAD = "x" * 700
+SLOW_SECONDS = 0.2
 
 
 class FloorConsumer(AsyncWebsocketConsumer):
@@ -46,6 +52,21 @@ class FloorTrigger(AsyncWebsocketConsumer):
         await self.channel_layer.group_send(f"floor.{agent_id}", {"type": "floor.relay", "text": text})
 
 
+class SlowQuery(AsyncWebsocketConsumer):
+    """Somebody else's slow query, asynchronous as Django has it: answers when it is over."""
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        nap = Func(Value(SLOW_SECONDS), function="nap", output_field=FloatField())
+        await ContactNumber.objects.annotate(nap=nap).values_list("nap").afirst()
+        await self.send(text_data="done")
+
+
+@receiver(connection_created)
+def _teach_to_nap(connection: Any, **_facts: Any) -> None:
+    if connection.vendor == "sqlite":
+        connection.connection.create_function("nap", 1, time.sleep)
+
+
 application = ProtocolTypeRouter(
     {
         "http": get_asgi_application(),
@@ -55,6 +76,7 @@ application = ProtocolTypeRouter(
                     *websocket_urlpatterns,
                     path("floor/", FloorConsumer.as_asgi()),
                     path("trigger/", FloorTrigger.as_asgi()),
+                    path("slow/", SlowQuery.as_asgi()),
                 ]
             )
         ),

@@ -13,7 +13,6 @@ __all__ = ["Arrivals", "log_in", "paced", "read_floor", "read_tab"]
 
 LOGIN_SECONDS = 120.0
 LATE_SECONDS = 3.0  # what has not come so long after the last ring was sent counts as lost
-AT_ONCE = 30
 
 Socket = aiohttp.ClientWebSocketResponse
 
@@ -72,19 +71,11 @@ async def read_floor(socket: Socket, arrivals: Arrivals) -> None:
         arrivals.changed.set()
 
 
-async def log_in(tabs: list[Socket], ready: list[asyncio.Event], name: str = "bench-tab") -> float:
-    """Log all of them in, some at a time, until their sessions are READY; the seconds that this took."""
-    gate = asyncio.Semaphore(AT_ONCE)
-    began = time.perf_counter()
-
-    async def one(index: int) -> None:
-        async with gate:
-            await tabs[index].send_json({"type": "hello", "tab": f"{name}-{index:06}", "focused": True})
-            await tabs[index].send_json({"type": "login", "id": "1"})
-            await asyncio.wait_for(ready[index].wait(), LOGIN_SECONDS)
-
-    await asyncio.gather(*(one(index) for index in range(len(tabs))))
-    return time.perf_counter() - began
+async def log_in(socket: Socket, tab_id: str, ready: asyncio.Event) -> None:
+    """Say what a page says when it opens; return when the session is READY."""
+    await socket.send_json({"type": "hello", "tab": tab_id, "focused": True})
+    await socket.send_json({"type": "login", "id": "1"})
+    await asyncio.wait_for(ready.wait(), LOGIN_SECONDS)
 
 
 async def paced(

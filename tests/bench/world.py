@@ -1,12 +1,13 @@
 """What a bench needs around it: a database with agents and contacts, a server process, browser sockets."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ __all__ = [
 ]
 
 CONTACTS = 100_000
+AT_ONCE = 20  # browsers that connect and log in at the same time
+
+Socket = aiohttp.ClientWebSocketResponse
+Reader = Callable[[int, Socket], Coroutine[Any, Any, None]]
 
 
 def use_settings(
@@ -140,32 +145,58 @@ COMMANDS = {
 
 @contextmanager
 def server(kind: str, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The site under measurement, in a process of its own."""
+    """The site under measurement, in a process of its own. Should the bench fail, it is told what the site said."""
     command = [sys.executable, "-m", *(part.format(port=port) for part in COMMANDS[kind])]
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         yield process
+    except BaseException:
+        print(log.read_text(errors="replace")[-4_000:], file=sys.stderr)
+        raise
     finally:
         process.terminate()
         process.wait(20)
 
 
 @asynccontextmanager
-async def sockets(urls_and_keys: list[tuple[str, str]]) -> AsyncIterator[list[aiohttp.ClientWebSocketResponse]]:
-    """Browser sockets, opened a few at a time."""
-    gate = asyncio.Semaphore(20)
+async def sockets(
+    urls_and_keys: list[tuple[str, str]], read: Reader | None = None, greet: Reader | None = None
+) -> AsyncIterator[list[Socket]]:
+    """Browser sockets, opened a few at a time.
+
+    Args:
+        read: reads socket number n from when it is open: the server's pings are answered only while somebody reads.
+        greet: what is done with each before another one is opened in its place.
+    """
+    gate = asyncio.Semaphore(AT_ONCE)
+    readers: list[asyncio.Task[None]] = []
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
-        async def connect(url: str, key: str) -> Any:
+        async def connect(index: int, url: str, key: str) -> Socket:
             async with gate:
-                headers = {"Cookie": f"sessionid={key}", "Origin": "http://127.0.0.1"}
-                for attempt in range(200):
-                    try:
-                        return await session.ws_connect(url, headers=headers, compress=0)
-                    except aiohttp.ClientConnectorError:
-                        if attempt == 199:
-                            raise
-                        await asyncio.sleep(0.1)
+                socket = await _connected(session, url, key)
+                if read is not None:
+                    readers.append(asyncio.create_task(_until_closed(read(index, socket))))
+                if greet is not None:
+                    await greet(index, socket)
+                return socket
 
-        yield list(await asyncio.gather(*(connect(url, key) for url, key in urls_and_keys)))
+        yield list(await asyncio.gather(*(connect(index, *each) for index, each in enumerate(urls_and_keys))))
+        for reader in readers:
+            reader.cancel()
+
+
+async def _connected(session: aiohttp.ClientSession, url: str, key: str) -> Socket:
+    headers = {"Cookie": f"sessionid={key}", "Origin": "http://127.0.0.1"}
+    for _attempt in range(200):
+        try:
+            return await session.ws_connect(url, headers=headers, compress=0)
+        except aiohttp.ClientConnectorError:  # it does not listen yet
+            await asyncio.sleep(0.1)
+    raise TimeoutError(url)
+
+
+async def _until_closed(reading: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(aiohttp.ClientError):
+        await reading
