@@ -87,7 +87,8 @@ class Browser:
         self.grants: list[Grant] = []
         self.stale: list[StaleEnvelope] = []
         self.refusals: list[str] = []
-        self.unanswered: list[tuple[float, dict[str, Any]]] = []
+        self.unanswered: list[tuple[float, dict[str, Any]]] = []  # asked on a socket that was not half open
+        self.half_open_socket = 0  # the number of the last socket that went dead without a word
         self.close_codes: list[int] = []
         self.diary: list[tuple[float, str]] = []
         self.stays: list[Stay] = []
@@ -229,7 +230,7 @@ class Browser:
             async with asyncio.timeout(limit or (ANSWER_SECONDS if is_open else QUEUE_SECONDS)):
                 return await question.answer
         except TimeoutError:
-            if is_open and sockets == self.sockets:
+            if is_open and sockets == self.sockets != self.half_open_socket:
                 self.unanswered.append((began, message))
             return {"ok": False, "code": "timeout", "message": "", "data": {}}
         finally:

@@ -197,8 +197,9 @@ class Hand:
                 pipe.cut()
 
     def _half_open_browser(self, fault: Fault, rng: random.Random) -> None:
-        if pipe := self._pipe(rng.choice(self._browsers)):
-            pipe.is_dead = True
+        browser = rng.choice(self._browsers)
+        if pipe := self._pipe(browser):
+            pipe.is_dead, browser.half_open_socket = True, browser.sockets
 
     def _lines(self) -> list[Pipe]:
         pipes = []

@@ -156,6 +156,7 @@ class Site:
     def _environment(self, name: str, pbx_port: int) -> dict[str, str]:
         return {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "PG"))} | {
             "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
+            "TMPDIR": str(self.folder),  # whoever is killed does not tidy up
             "CHAOS_NAME": name,
             "CHAOS_POSTGRES": f"{self.postgres.port} {self.postgres.user} {DATABASE}",
             "CHAOS_REDIS_URL": self.redis.url,

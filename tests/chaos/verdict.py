@@ -117,7 +117,8 @@ def judge(evidence: Evidence) -> Verdict:
     """Check everything."""
     verdict = Verdict()
     kinds = Counter(fault.kind for fault in evidence.faults)
-    verdict.line("what went wrong", ", ".join(f"{kinds[kind]} x {kind.value}" for kind in Kind if kinds[kind]))
+    for kind in Kind:
+        verdict.line(f"fault: {kind.value}", kinds[kind])
     checks: list[Callable[[Evidence, Verdict], None]] = [_log, _pops, _dialogs, _takeovers, _stale, _browsers]
     for check in checks:
         check(evidence, verdict)
@@ -338,10 +339,9 @@ def _browsers(evidence: Evidence, verdict: Verdict) -> None:
 
 
 def _was_cut_off(site: Site, at: float) -> bool:
-    """Whether a question asked then may have gone down a dead line: its browser's socket, or a process, was stopped."""
-    return any(
-        program.standing_at(at + seconds) != "up" for program in site.programs.values() for seconds in (0, 5, 15)
-    )
+    """Whether a process was stopped while a question asked then waited for its answer."""
+    looks = [at + seconds for seconds in range(0, 16, 3)]
+    return any(program.standing_at(look) != "up" for program in site.programs.values() for look in looks)
 
 
 def _unsettled(evidence: Evidence) -> list[str]:
