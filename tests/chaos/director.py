@@ -78,7 +78,7 @@ class _Director:
         self._watch = Watch(site, self._browsers, self._leases)
         self._hand = Hand(wanted.seed, site, self._browsers, self._leases)
         self._console = Console(client, f"http://127.0.0.1:{site.pbx_port}")
-        self._player = Player(wanted.seed, self._console, site.journal, self._browsers)
+        self._player = Player(wanted.seed, self._console, site.journal, self._browsers, self._watch.up_seconds)
 
     async def direct(self) -> Verdict:
         tabs = [browser for each in self._browsers.values() for browser in each]
@@ -145,6 +145,7 @@ class _Director:
             rows=await asyncio.to_thread(read_rows, url, extensions),
             writes=await asyncio.to_thread(read_writes, url, extensions),
             commands=self._player.commands,
+            turned_away=self._player.turned_away,
             has_settled=settled,
         )
         (self._site.folder / "timeline.txt").write_text(timeline(evidence))

@@ -6,7 +6,8 @@ where a browser cannot (its line is down), the phone does, so that no call goes 
 
 import asyncio
 import random
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ __all__ = ["Console", "Plan", "Player", "draw_plan"]
 
 By = Literal["browser", "phone"]
 End = Literal["browser", "phone", "remote", "transfer outside", "transfer to colleague"]
+OUT_OF_REACH = ("not_connected", "timed_out", "timeout", "connection_lost", "internal_error")
+STEADY_SECONDS = 2.0  # a link that has been up for so long carries commands
 KNOWN_NUMBERS = 500  # so many of the callers are in the CRM
 
 
@@ -148,8 +151,7 @@ class Player:
         browser = self._open_browser(agent, taste)
         if browser is None:
             return
-        self.commands += 1
-        await browser.command("call", number=f"+{number}")
+        await self._command(browser, "call", number=f"+{number}")
         for _ in range(20):
             await asyncio.sleep(0.1)
             call_id = self._call_id(agent, number)
@@ -197,8 +199,15 @@ class Player:
         if not shows:
             return False
         browser, call_id = taste.choice(shows)
+        return await self._command(browser, name, call_id=call_id, **fields)
+
+    async def _command(self, browser: Browser, name: str, **fields: str) -> bool:
         self.commands += 1
-        return bool((await browser.command(name, call_id=call_id, **fields))["ok"])
+        began = time.time()
+        answer = await browser.command(name, **fields)
+        if answer["code"] in OUT_OF_REACH and self._up_seconds(browser) > time.time() - began + STEADY_SECONDS:
+            self.turned_away.append(f"{browser.name} at {began:.2f} {name}: {answer['code']}")
+        return bool(answer["ok"])
 
     def _open_browser(self, agent: str, taste: random.Random) -> Browser | None:
         return taste.choice([browser for browser in self._browsers[agent] if browser.opened_at] or [None])

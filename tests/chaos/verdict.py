@@ -64,6 +64,7 @@ class Evidence:
     rows: list[tuple[str, Row]]
     writes: list[tuple[str, Write]]
     commands: int
+    turned_away: list[str]
     has_settled: bool
 
 
@@ -319,6 +320,7 @@ def _browsers(evidence: Evidence, verdict: Verdict) -> None:
     verdict.line("  refused", sum(refusals.values()))
     for refusal, times in refusals.most_common(12):
         verdict.line(f"    {refusal}", times)
+    verdict.must_be_none("commands out of reach though the link was up", evidence.turned_away)
     verdict.must_be_none(
         "log-ins that a page gave up",
         (f"{b.name} at {at:.2f} {why}" for b in evidence.browsers for at, why in b.given_up),

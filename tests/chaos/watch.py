@@ -112,6 +112,10 @@ class Watch:
             since = self._lineless_since.setdefault(agent, now)
             self.lineless[agent] = max(self.lineless[agent], now - since)
 
+    def up_seconds(self, browser: Browser) -> float:
+        """For how long a browser's link has been up."""
+        return time.time() - self._up_since.get(browser.name, time.time())
+
     @staticmethod
     def shown(browser: Browser) -> dict[str, str]:
         """What a browser shows of the agent's calls: number -> state. A click-to-call without a dialog is left out."""
