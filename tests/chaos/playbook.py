@@ -100,10 +100,23 @@ class Player:
 
     Args:
         browsers: extension -> her browsers.
+        up_seconds: for how long a browser's link has been up.
+
+    Attributes:
+        turned_away: commands that did not reach the session although the browser's link had been up for a while.
     """
 
-    def __init__(self, seed: int, console: Console, journal: Journal, browsers: Mapping[str, list[Browser]]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        console: Console,
+        journal: Journal,
+        browsers: Mapping[str, list[Browser]],
+        up_seconds: Callable[[Browser], float],
+    ) -> None:
         self._seed, self._console, self._journal, self._browsers = seed, console, journal, browsers
+        self._up_seconds = up_seconds
+        self.turned_away: list[str] = []
         self.agents = list(browsers)
         self._serial = 0
         self.commands = 0
