@@ -21,6 +21,7 @@ __all__ = ["Console", "Plan", "Player", "draw_plan"]
 By = Literal["browser", "phone"]
 End = Literal["browser", "phone", "remote", "transfer outside", "transfer to colleague"]
 OUT_OF_REACH = ("not_connected", "timed_out", "timeout", "connection_lost", "internal_error")
+LOOK_SECONDS = 0.2
 STEADY_SECONDS = 2.0  # a link that has been up for so long carries commands
 KNOWN_NUMBERS = 500  # so many of the callers are in the CRM
 
@@ -218,8 +219,10 @@ class Player:
         self.commands += 1
         began = time.time()
         answer = await browser.command(name, **fields)
-        if answer["code"] in OUT_OF_REACH and self._up_seconds(browser) > time.time() - began + STEADY_SECONDS:
-            self.turned_away.append(f"{browser.name} at {began:.2f} {name}: {answer['code']}")
+        if answer["code"] in OUT_OF_REACH:
+            await asyncio.sleep(LOOK_SECONDS)  # what has just gone down has been seen then
+            if self._up_seconds(browser) > time.time() - began + STEADY_SECONDS:
+                self.turned_away.append(f"{browser.name} at {began:.2f} {name}: {answer['code']}")
         return bool(answer["ok"])
 
     def _open_browser(self, agent: str, taste: random.Random) -> Browser | None:
