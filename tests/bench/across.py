@@ -18,7 +18,7 @@ from .exchange import Exchange
 from .plays import Play, compare, floor_play, floor_sockets, ring_play, tabs
 from .report import line
 from .tabs import Arrivals
-from .world import fill_database, free_port, has_programs, server, use_settings
+from .world import fill_database, free_ports, has_programs, server, use_settings
 
 LADDER = [40.0 * 1.3**step for step in range(11)]  # rings a second, 40 to 550
 LADDER_SECONDS = 2.5
@@ -71,7 +71,7 @@ def _holders() -> set[int]:
 
 async def _measure(kind: str, exchange: Exchange, keys: list[str], directory: Path, climbs: bool) -> None:
     agents = len(keys)
-    front_port, back_port = free_port(), free_port()
+    front_port, back_port = free_ports(2)
     front, back = f"ws://127.0.0.1:{front_port}", f"ws://127.0.0.1:{back_port}"
     log = directory / "server.log"
     async with AsyncExitStack() as stack:

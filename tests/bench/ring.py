@@ -12,11 +12,11 @@ from pathlib import Path
 from .exchange import Exchange
 from .plays import compare, floor_play, floor_sockets, ring_play, tabs
 from .tabs import Arrivals
-from .world import fill_database, free_port, server, use_settings
+from .world import fill_database, free_ports, server, use_settings
 
 
 async def _measure(kind: str, exchange: Exchange, keys: list[str], directory: Path, layer: str) -> None:
-    port, agents = free_port(), len(keys)
+    (port,), agents = free_ports(1), len(keys)
     base = f"ws://127.0.0.1:{port}"
     rings, relays = Arrivals(), Arrivals()
     with server(kind, port, directory / "server.log"):

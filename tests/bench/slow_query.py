@@ -17,7 +17,7 @@ from .exchange import Exchange
 from .plays import Play, floor_play, floor_sockets, ring_play, tabs
 from .report import line, percentile
 from .tabs import Arrivals
-from .world import fill_database, free_port, server, sockets, use_settings
+from .world import fill_database, free_ports, server, sockets, use_settings
 
 AGENTS = 100
 RATE = 20.0
@@ -46,7 +46,7 @@ async def _slow_queries(socket: Any) -> AsyncIterator[None]:
 
 
 async def _measure(kind: str, exchange: Exchange, keys: list[str], directory: Path) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     base = f"ws://127.0.0.1:{port}"
     rings, relays = Arrivals(), Arrivals()
     with server(kind, port, directory / "server.log"):

@@ -11,7 +11,7 @@ import aiohttp
 
 __all__ = ["Arrivals", "log_in", "paced", "read_floor", "read_tab"]
 
-LOGIN_SECONDS = 120.0
+LOGIN_SECONDS = 60.0
 LATE_SECONDS = 3.0  # what has not come so long after the last ring was sent counts as lost
 
 Socket = aiohttp.ClientWebSocketResponse

@@ -21,7 +21,7 @@ from tests.programs import program
 __all__ = [
     "contact_number",
     "fill_database",
-    "free_port",
+    "free_ports",
     "has_programs",
     "lines",
     "server",
@@ -127,11 +127,13 @@ def fill_database(agents: int, contacts: int = CONTACTS) -> list[str]:
     return keys
 
 
-def free_port() -> int:
-    """A TCP port on loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """So many TCP ports on loopback that nobody uses now, no two the same."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 COMMANDS = {
