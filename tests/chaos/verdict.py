@@ -18,6 +18,7 @@ from .watch import Watch
 __all__ = ["Evidence", "Row", "Verdict", "Write", "judge", "read_rows", "read_writes"]
 
 TAKEOVER_SECONDS = 2.0  # beyond the life of a lease after a crash; after SIGTERM that is all
+HOST_SECONDS = 2.5  # between two looks of a cti_host, which has no tab to tell it
 CONVERGE_SECONDS = 2.0
 END_SECONDS = 2.0  # between the end of a call that was heard and what the log says
 LINELESS_SECONDS = 40.0  # a half-open line is found within 30 s, and then tried again
@@ -231,44 +232,51 @@ def _dialogs(evidence: Evidence, verdict: Verdict) -> None:
 
 def _takeovers(evidence: Evidence, verdict: Verdict) -> None:
     crash_seconds = evidence.site.lease_seconds + TAKEOVER_SECONDS
+    kept: list[tuple[float, str]] = []
     for kind, limit in ((Kind.KILL, crash_seconds), (Kind.FREEZE, crash_seconds), (Kind.DEPLOY, TAKEOVER_SECONDS)):
-        taken = []
+        taken: list[tuple[float, str]] = []
         for fault in evidence.faults:
-            if fault.kind is kind:
-                taken += [took for agent in fault.held if (took := _takeover(evidence, fault, agent, limit))]
+            for agent in fault.held if fault.kind is kind else ():
+                has_tab = _has_tab_elsewhere(evidence, fault, agent, fault.began_at + limit / 2)
+                took = _takeover(evidence, fault, agent, limit, has_tab=has_tab)
+                # Without a tab anywhere else it is cti_host that may come, or the stopped process itself.
+                (taken if has_tab else kept).extend([took] if took else [])
         verdict.must_not_exceed(f"takeover after {kind.value}", taken, limit)
+    verdict.must_not_exceed("  without a tab on another process", kept, crash_seconds + HOST_SECONDS)
     ends = [fault.took for fault in evidence.faults if fault.kind is Kind.DEPLOY]
     verdict.line("  a process's end after SIGTERM, worst", max(ends, default=0.0))
 
 
-def _takeover(evidence: Evidence, fault: Fault, agent: str, limit: float) -> tuple[float, str] | None:
-    """How long it took until another process was subscribed; None if nobody could have, or nothing was lost."""
+def _takeover(evidence: Evidence, fault: Fault, agent: str, limit: float, *, has_tab: bool) -> tuple[float, str] | None:
+    """How long it took until somebody was subscribed again; None if nobody could have, or nothing was lost."""
     site, began_at = evidence.site, fault.began_at
     dialogs = [dialog for dialog in site.journal.dialogs if dialog.agent == agent]
     was_live = any(d.began_at < began_at and (d.ended_at or began_at) >= began_at for d in dialogs)
-    if not was_live or site.is_away(began_at - 1.0, began_at + limit):
-        return None
-    if not _has_use(evidence, fault, agent, began_at + limit / 2):
-        if fault.kind is not Kind.FREEZE or fault.ended_at is None or site.is_away(fault.ended_at, began_at + limit):
+    if not has_tab and not _is_kept_elsewhere(site, fault, agent):
+        if fault.kind is not Kind.FREEZE or fault.ended_at is None:
             return None
         began_at = fault.ended_at  # all her tabs hung on the stopped process
+    if not was_live or site.is_away(fault.began_at - 1.0, began_at + limit + HOST_SECONDS * (not has_tab)):
+        return None
     later = [dialog.began_at for dialog in dialogs if dialog.began_at > fault.began_at]
     took = later[0] - began_at if later else float("inf")
     return max(0.0, took), f"agent {agent}, {fault.target} at {fault.began_at:.2f}"
 
 
-def _has_use(evidence: Evidence, fault: Fault, agent: str, until: float) -> bool:
-    """Whether another process that ran had a tab of hers, or keeps her session open."""
-    site = evidence.site
-    keeps = [program for program in site.programs.values() if program.name not in site.fronts]
-    if agent in site.kept and any(p.name != fault.target and p.standing_at(fault.began_at) == "up" for p in keeps):
-        return True
-    others = {front.port for name, front in site.fronts.items() if name != fault.target}
+def _has_tab_elsewhere(evidence: Evidence, fault: Fault, agent: str, at: float) -> bool:
+    """Whether another process had a tab of hers then."""
+    others = {front.port for name, front in evidence.site.fronts.items() if name != fault.target}
     stays = (stay for browser in evidence.browsers if browser.name.startswith(agent) for stay in browser.stays)
     return any(
-        stay.port in others and stay.began_at < until and (stay.ended_at is None or stay.ended_at > until)
-        for stay in stays
+        stay.port in others and stay.began_at < at and (stay.ended_at is None or stay.ended_at > at) for stay in stays
     )
+
+
+def _is_kept_elsewhere(site: Site, fault: Fault, agent: str) -> bool:
+    """Whether her session is to be kept open, and a ``cti_host`` ran."""
+    hosts = [program for program in site.programs.values() if program.name not in site.fronts]
+    runs = any(host.name != fault.target and host.standing_at(fault.began_at) == "up" for host in hosts)
+    return runs and agent in site.kept
 
 
 # -- what is stale ----------------------------------------------------------------------------------------------------
