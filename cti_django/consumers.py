@@ -25,7 +25,7 @@ from .sessions import bus
 from .sessions.access import check_access
 from .sessions.host import SessionHost, get_host
 from .sessions.session import CommandAnswer
-from .sessions.tabs import Tab
+from .sessions.tabs import MAX_POPPED, Tab
 
 __all__ = ["TelephoneConsumer"]
 
@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 MAX_FRAME = 16 * 1024  # characters of one message from a browser
 MAX_PENDING = 20  # messages of one tab that may be waiting for their answers
-MAX_POPPED = 20  # calls that a tab may say it has popped
 MAX_FAULTS = 10  # malformed messages after which the socket is closed
+JOIN_AGAIN_SECONDS = 1.0  # between attempts to hear what the bus says
 SNAPSHOT_SECONDS = 0.2  # between two snapshots for one tab, however often it asks
 RECHECK_SECONDS = 60.0
 AFTERTHOUGHT_SECONDS = 0.5  # between a check that somebody asked for and another one
@@ -59,7 +59,7 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         self._fence = -1  # the newest seen
         self._faults = 0
         self._allowed_at = self._ask_again_at = self._snapshot_at = float("-inf")
-        self._is_resync_due = self._is_recheck_due = False
+        self._is_resync_due = self._is_recheck_due = self._is_joining = False
         self._chores: set[asyncio.Task[None]] = set()
         self._checking = asyncio.Lock()
         self._noting = asyncio.Lock()
@@ -98,9 +98,25 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         self._schedule_recheck()
 
     async def _join(self) -> None:
-        """Join the groups that this tab listens to. While the bus is down that fails; the host has it tried again."""
+        """Join the groups that this tab listens to; if that fails, again and again beside everything else."""
+        if not await self._has_joined() and not self._is_joining:
+            self._is_joining = True
+            self._begin(self._join_at_last())
+
+    async def _has_joined(self) -> bool:
         for group in (bus.agent_group(self.agent_id), bus.EVERYBODY):
-            await bus.join(group, self.channel_name)
+            if not await bus.join(group, self.channel_name):
+                return False
+        return True
+
+    async def _join_at_last(self) -> None:
+        while self._is_open:
+            await asyncio.sleep(JOIN_AGAIN_SECONDS)
+            if self._is_open and await self._has_joined():
+                break
+        self._is_joining = False
+        if self._is_open and self._tab is not None:
+            await self.host.send_snapshot(self.agent_id, self._tab.tab_id)  # of what it could not hear
 
     async def _let_go(self) -> None:
         """Commands and notes that are on their way are carried out all the same: a page that is left sends its last."""
@@ -338,7 +354,7 @@ def _text(message: dict[str, Any], key: str, longest: int, *, strip: bool = True
 
 def _call_ids(value: Any) -> list[str]:
     found = value if isinstance(value, list) else []
-    return [call_id for call_id in found[:MAX_POPPED] if isinstance(call_id, str) and len(call_id) <= 64]
+    return [call_id for call_id in found[-MAX_POPPED:] if isinstance(call_id, str) and len(call_id) <= 64]
 
 
 def _credentials(message: dict[str, Any]) -> Credentials | None:

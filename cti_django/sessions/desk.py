@@ -22,6 +22,7 @@ from ..calls.events import Call, CallEvent, Event, EventName, SessionEvent
 from ..calls.numbers import Party, PartyKind, display
 from ..calls.states import CallState, Direction
 from ..conf import get_settings
+from ..connectors.base import Credentials
 from ..logs import log_call_event, session_log
 from ..signals import call_event, contact_matched, session_event
 from . import bus
@@ -90,6 +91,7 @@ class Desk:
     connector: str = ""
     pop_policy: PopPolicy = field(default_factory=PopPolicy)
     keep_open: bool = False  # whether it stays when her last tab has gone
+    credentials: Credentials | None = field(default=None, repr=False)  # as she typed them here; None: her account's
     session: AgentSession | None = None
     tabs: Tabs = field(default_factory=Tabs)
     recent: list[dict[str, Any]] = field(default_factory=list)
@@ -143,7 +145,8 @@ class Desk:
             dossier.pop = {"action": self.pop_policy.action if url else "card", "url": url}
         event = event.with_extra(**self._facts(call, dossier))
         self._record(event, dossier)
-        await self._publish({"type": "event", "event": event.to_json()})
+        if not await self._publish({"type": "event", "event": event.to_json()}):
+            return
         if call.state is CallState.RINGING and call.direction is Direction.INBOUND:
             metrics.ring_to_publish_seconds.observe(perf_counter() - began_at)
         if is_offer:
@@ -318,9 +321,9 @@ class Desk:
 
     async def send_snapshot(self, tab_id: str) -> None:
         """Send a tab everything it must know, behind the envelopes that the snapshot counts: none comes too late."""
-        tab = self.tabs.get(tab_id)
-        if tab is not None:
-            async with self._order:
+        async with self._order:
+            tab = self.tabs.get(tab_id)
+            if tab is not None and not self.elsewhere:  # else its holder's word counts, and this desk knows nothing
                 await bus.send_to(tab.channel_name, self.snapshot(tab_id))
 
     async def send_snapshots(self) -> None:
@@ -352,6 +355,7 @@ class Desk:
         """It does so no longer: what this desk still knows is of its own tabs, and no news."""
         self._seq, self.session, self.state = NEVER_NUMBERED, None, state
         self.tabs.forget(lambda tab: tab.say is None)
+        self.tabs.elected = ""  # the next election tells whom it elects
 
     async def tell_tabs_here(self, message: dict[str, Any]) -> None:
         """Say something to the tabs of this process that is not numbered: the holder knows nothing of it."""
@@ -359,10 +363,12 @@ class Desk:
             if tab.say is not None:
                 await tab.say(message)
 
-    async def _publish(self, message: dict[str, Any]) -> None:
+    async def _publish(self, message: dict[str, Any]) -> bool:
+        """Tell her tabs, wherever they are; False if that is not this process's to say any more."""
         async with self._order:
             if not self.is_ours():  # the lease may have run out while the match was looked up
                 metrics.fenced_total.inc()
-                return
+                return False
             self._seq += 1
             await bus.publish(self.agent_id, {**message, "fence": self.fence, "seq": self._seq})
+            return True

@@ -12,7 +12,7 @@ from ..exceptions import InvalidCommand
 from .desk import Desk
 from .mailbox import Mailbox
 from .session import CommandAnswer
-from .tabs import Tab
+from .tabs import MAX_POPPED, Tab
 
 __all__ = ["Exchange"]
 
@@ -99,7 +99,7 @@ class Exchange:
                     tab_id=str(told["id"])[:64],
                     channel_name=str(told["channel"]),
                     holder=str(message["from"]),
-                    popped=[str(call_id)[:64] for call_id in told["popped"][:20]],
+                    popped=[str(call_id)[:64] for call_id in told["popped"][-MAX_POPPED:]],
                 )
                 focused, wants = message["focused"] is True, message["wants_snapshot"] is True
                 await host.seat(agent_id, tab, focused=focused, wants_snapshot=wants)

@@ -68,6 +68,8 @@ class SessionHost:
         self._rounds.start()
         await self.office.mailbox.start()
         async with self.office.turn(desk.agent_id):
+            if desk.tabs.get(tab.tab_id) is not tab:
+                return  # it has gone meanwhile
             if not self.office.runs(desk.agent_id):
                 await self.office.find_holder(desk)
             if desk.elsewhere:
@@ -103,10 +105,17 @@ class SessionHost:
     async def present(self, agent_id: Any, tab: Tab, holder: str, fence: int) -> None:
         """`holder` runs the session from now on: a tab of this process presents itself there. "": nobody shall."""
         desk = self.office.desks.get(agent_id)
-        if desk is not None:
-            desk.is_wanted = bool(holder)
-        if desk is None or holder in ("", self.office.holder) or self.office.runs(agent_id) or fence < desk.fence:
+        if desk is None or fence < desk.fence:
             return
+        desk.is_wanted = bool(holder)
+        if holder in ("", self.office.holder):
+            return
+        if self.office.runs(agent_id):
+            if fence > desk.fence:
+                self.office.keeper.lose([agent_id])  # it ran out unnoticed: this process was held up
+            return
+        if fence > desk.fence:
+            desk.credentials = None  # what she typed here may not be what she uses now
         desk.fence, desk.elsewhere = fence, holder
         self.office.keeper.watch(agent_id)
         await self._exchange.present(desk, tab)
@@ -153,6 +162,7 @@ class SessionHost:
                 if answer.ok or answer.code != "other_credentials":
                     # Without an answer the session is on its way from one process to another; it will be here soon.
                     desk.is_wanted = True
+                    desk.credentials = None if answer.ok else credentials
                     return CommandAnswer(ok=True)
             tenure = self.office.tenures.get(agent_id)
             if tenure is not None and tenure.joins(credentials):
@@ -163,12 +173,13 @@ class SessionHost:
             await self.office.stop(agent_id)
             # Whoever gets the answer must not take the former session's state for the new one's.
             await desk.tell(SessionState(state=LinkState.CONNECTING))
-            self.office.start(desk, credentials)
+            desk.credentials = credentials
+            self.office.start(desk)
             return CommandAnswer(ok=True)
 
     async def join_login(self, agent_id: Any, given: str) -> CommandAnswer:
         """Somebody has logged in through another process: whether the session here is hers, or goes there."""
-        desk, tenure = self.office.desks[agent_id], self.office.tenures[agent_id]
+        desk, tenure = self.office.desks[agent_id], self.office.tenures[agent_id]  # it is held: there are both
         if tenure.joins_by_proof(given):
             if desk.session is not None:
                 desk.session.retry_now()
@@ -176,6 +187,7 @@ class SessionHost:
         if not given:
             await tenure.begin_anew(only_if_changed=False)
             return CommandAnswer(ok=True)
+        desk.is_wanted, desk.credentials = False, None  # here; the other process says when it runs it
         await self.office.hand_over(agent_id, wanted_seconds=0.0)
         return CommandAnswer(ok=False, code="other_credentials")
 
@@ -197,7 +209,7 @@ class SessionHost:
                 said = SessionEvent(name=EventName.INFO, message=answer.message, code=answer.code, at=now)
                 await desk.tell_tabs_here({"type": "event", "event": said.to_json()})
         if kind == "pop" and answer.ok:
-            tab.popped.append(str(message.get("call_id")))
+            tab.note_popped(str(message.get("call_id")))
         return answer
 
     async def act(self, agent_id: Any, tab_id: str, kind: str, message: dict[str, Any]) -> CommandAnswer:

@@ -12,13 +12,11 @@ import time
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
-from django import db
-
 from .. import metrics
 from ..conf import get_settings
 from ..threads import LEASE_THREAD, WORK_THREADS
 from . import lease
-from .lease import Standing
+from .lease import LOGGED_OUT, Standing
 
 __all__ = ["LOOK_SECONDS", "Keeper"]
 
@@ -28,6 +26,7 @@ LOOK_SECONDS = 0.5  # between looks at the leases that others hold
 ERRAND_SECONDS = 1.0  # between looks for instructions
 TRUST = 0.8  # the part of a lease's life that counts without a renewal
 RETRY_SECONDS = 1.0  # after a renewal that failed
+CLAIMS_AT_ONCE = 4  # on the leases' thread: renewals wait for no more of them, however many sessions begin
 
 Work = Coroutine[Any, Any, None]
 
@@ -45,7 +44,7 @@ class Keeper:
     Args:
         holder: names this process, at most 64 characters.
         on_lost: a lease is lost, or could not be renewed in time: its session must stop at once.
-        on_vacant: nobody holds a watched lease.
+        on_look: how a watched lease stands, at each look.
         on_instruction: an operator wants something done with a session ("hand_over", "close", "reload").
         clock: seconds that only ever rise.
     """
@@ -55,15 +54,17 @@ class Keeper:
         holder: str,
         *,
         on_lost: Callable[[Any], Work],
-        on_vacant: Callable[[Any, Standing], Work],
+        on_look: Callable[[Any, Standing], None],
         on_instruction: Callable[[Any, str], Work],
         clock: Callable[[], float] = _boot_clock,
     ) -> None:
         self.holder = holder
-        self._on_lost, self._on_vacant, self._on_instruction = on_lost, on_vacant, on_instruction
+        self._on_lost, self._on_look, self._on_instruction = on_lost, on_look, on_instruction
         self.is_renewing = True  # whether the newest renewal came through
         self._clock = clock
         self._deadlines: dict[Any, float] = {}  # until when each lease counts
+        self._claiming: set[Any] = set()  # whose claims the database may have carried out, or may yet
+        self._gate = asyncio.Semaphore(CLAIMS_AT_ONCE)
         self._watched: dict[Any, float] = {}  # and from when on it may be claimed
         self._hint = asyncio.Event()
         self._links: dict[Any, str] = {}  # what is not written yet
@@ -79,8 +80,12 @@ class Keeper:
 
     @property
     def held(self) -> Collection[Any]:
-        """The agents whose leases this process has."""
-        return self._deadlines.keys()
+        """The agents whose leases this process has, or may have: a claim whose answer nobody waited for is one."""
+        return self._deadlines.keys() | self._claiming
+
+    def may_hold(self, agent_id: Any) -> bool:
+        """Whether the agent is among ``held``."""
+        return agent_id in self._deadlines or agent_id in self._claiming
 
     async def claim(self, agent_id: Any, above: int = 0) -> int | None:
         """Become the holder if nobody is: the fence, or None if somebody else is.
@@ -92,10 +97,13 @@ class Keeper:
             django.db.Error: the database cannot say.
         """
         self._start()
-        seconds = get_settings().lease_seconds
-        asked_at = self._clock()
-        with metrics.claim_seconds.time():
-            fence = await LEASE_THREAD.run(lease.claim, agent_id, self.holder, seconds, above)
+        async with self._gate:
+            seconds = get_settings().lease_seconds
+            asked_at = self._clock()
+            self._claiming.add(agent_id)
+            with metrics.claim_seconds.time():
+                fence = await LEASE_THREAD.run(lease.claim, agent_id, self.holder, seconds, above)
+            self._claiming.discard(agent_id)
         if fence is None:
             return None
         metrics.lease_claims_total.inc()
@@ -112,9 +120,14 @@ class Keeper:
         Raises:
             django.db.Error: they run out by themselves then.
         """
+        over = []
         for agent_id in agent_ids:
             self._deadlines.pop(agent_id, None)
-            self._links.pop(agent_id, None)
+            self._claiming.discard(agent_id)
+            if self._links.pop(agent_id, "") == LOGGED_OUT:
+                over.append(agent_id)
+        if over:  # or whoever finds the lease vacant would log them in again
+            await LEASE_THREAD.run(lease.note_links, self.holder, {LOGGED_OUT: over})
         if agent_ids:
             await LEASE_THREAD.run(lease.release, self.holder, list(agent_ids), wanted_seconds)
 
@@ -130,7 +143,7 @@ class Keeper:
         return found[agent_id]
 
     def watch(self, agent_id: Any, from_seconds: float = 0.0) -> None:
-        """Tell when nobody holds the agent's lease; `from_seconds` from now on."""
+        """Look how the agent's lease stands, again and again; `from_seconds` from now on."""
         self._start()
         self._watched[agent_id] = max(self._watched.get(agent_id, 0.0), self._clock() + from_seconds)
 
@@ -142,7 +155,8 @@ class Keeper:
 
     def _start(self) -> None:
         if not self._rounds or any(task.done() for task in self._rounds):
-            self.stop()
+            for task in self._rounds:
+                task.cancel()
             rounds = (self._keep_time(), self._renew(), self._look_around(), self._run_errands())
             self._rounds = [asyncio.ensure_future(each) for each in rounds]
 
@@ -194,9 +208,11 @@ class Keeper:
             for agent_id in lost:
                 logger.warning("Another process holds the lease of agent %s, or its row is gone", agent_id)
             self.lose(lost)
+        now = self._clock()
         for agent_id in agent_ids:
-            # What was released, lost or claimed anew while the database worked has a deadline of its own, or none.
-            if self._deadlines.get(agent_id, float("inf")) < asked_at + TRUST * seconds:
+            # What was released, lost or claimed anew while the database worked has a deadline of its own, or none. One
+            # that has passed stays so: what its session said since was told to nobody.
+            if now < self._deadlines.get(agent_id, now) < asked_at + TRUST * seconds:
                 self._deadlines[agent_id] = asked_at + TRUST * seconds
 
     def look_now(self) -> None:
@@ -206,7 +222,8 @@ class Keeper:
     async def _look_around(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hint.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._hint.wait()
             self._hint.clear()
             now = self._clock()
             watched = [agent_id for agent_id, from_ in self._watched.items() if from_ <= now]
@@ -214,11 +231,12 @@ class Keeper:
                 continue
             try:
                 found = await WORK_THREADS.run(lease.look, watched, get_settings().linger_seconds)
-            except db.Error:
+            except Exception as error:
+                logger.warning("How sessions elsewhere stand could not be seen (%s)", type(error).__name__)
                 continue
             for agent_id, standing in found.items():
-                if not standing.holder and agent_id in self._watched:
-                    self._begin(self._on_vacant(agent_id, standing))
+                if agent_id in self._watched:
+                    self._on_look(agent_id, standing)
 
     async def _run_errands(self) -> None:
         while True:
@@ -230,7 +248,8 @@ class Keeper:
                 if links:
                     await LEASE_THREAD.run(lease.note_links, self.holder, _turned(links))
                 instructions = await LEASE_THREAD.run(lease.take_instructions, self.holder)
-            except db.Error:
+            except Exception as error:
+                logger.warning("Instructions could not be looked for (%s)", type(error).__name__)
                 self._links = {**links, **self._links}
                 continue
             for agent_id, instruction in instructions.items():

@@ -13,14 +13,27 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import router
-from django.db.models import BooleanField, DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
+from django.db import router, transaction
+from django.db.models import BooleanField, Case, DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value, When
 from django.db.models.functions import Greatest, Now
 
 from ..models import AgentLease, Instruction
 
-__all__ = ["Standing", "claim", "held_by", "instruct", "look", "note_links", "release", "renew", "take_instructions"]
+__all__ = [
+    "LOGGED_OUT",
+    "Standing",
+    "claim",
+    "held_by",
+    "instruct",
+    "look",
+    "note_links",
+    "release",
+    "renew",
+    "take_instructions",
+]
 
+LOGGED_OUT = "logged_out"
+"""The link of a session that the agent has ended: it stays in the row, and nobody takes that session over."""
 _IDS_PER_STATEMENT = 5_000  # SQLite takes 32,766 parameters, PostgreSQL 65,535
 
 
@@ -117,7 +130,7 @@ def release(holder: str, agent_ids: Collection[Any] | None = None, wanted_second
             expires_at=None,
             wanted_until=_in(wanted_seconds) if wanted_seconds > 0 else None,
             since=None,
-            link="",
+            link=Case(When(link=LOGGED_OUT, then=F("link")), default=Value("")),
             instruction="",
         )
 
@@ -138,7 +151,7 @@ def look(agent_ids: Collection[Any], linger_seconds: float) -> dict[Any, Standin
     columns = ("agent_id", "holder", "fence", "link", "is_vacant", "is_missed")
     for ids in _chunks(standings):
         for agent_id, holder, fence, link, is_vacant, is_missed in rows.filter(agent_id__in=ids).values_list(*columns):
-            is_over = link == "logged_out"
+            is_over = link == LOGGED_OUT
             is_wanted = bool(is_vacant and is_missed and not is_over)
             standings[agent_id] = Standing("" if is_vacant else holder, fence, is_wanted, is_over)
     return standings
@@ -174,8 +187,11 @@ def take_instructions(holder: str) -> dict[Any, str]:
     """What is asked of `holder`, by agent; each instruction is given out once."""
     rows = _rows().filter(holder=holder)
     taken = dict(rows.exclude(instruction="").values_list("agent_id", "instruction"))
-    for instruction in set(taken.values()):
-        # Cleared only where it still stands: one that replaced it meanwhile waits for the next time.
-        for ids in _chunks([agent_id for agent_id, given in taken.items() if given == instruction]):
-            rows.filter(agent_id__in=ids, instruction=instruction).update(instruction="")
+    if not taken:
+        return taken
+    with transaction.atomic(using=rows.db):  # all or none: what was cleared and not returned would be lost
+        for instruction in set(taken.values()):
+            # Cleared only where it still stands: one that replaced it meanwhile waits for the next time.
+            for ids in _chunks([agent_id for agent_id, given in taken.items() if given == instruction]):
+                rows.filter(agent_id__in=ids, instruction=instruction).update(instruction="")
     return taken

@@ -7,6 +7,7 @@ here while the channel layer serves this process alone.
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
@@ -48,6 +49,7 @@ class Mailbox:
         self._address = ""
         self._joined: set[Any] = set()
         self._heard_at: dict[str, float] = {}  # by the name of the process
+        self._dropped: deque[str] = deque(maxlen=100)  # those whose silence was made known
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._serial = count(1)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,6 +121,7 @@ class Mailbox:
                 if host == self.holder:
                     logger.warning("The bus carries no messages at the moment")
                 elif self.hears(self.holder):  # else silence says nothing of the others
+                    self._dropped.append(host)
                     self._begin(self._on_gone(host))
 
     def _note_beat(self, host: str) -> None:
@@ -130,6 +133,12 @@ class Mailbox:
             self._begin(self._come_back())
         else:
             self._begin(self._on_back(host))
+            if host in self._dropped:
+                self._dropped.remove(host)
+                self._begin(self._tell_missed(host))
+
+    async def _tell_missed(self, host: str) -> None:
+        await bus.tell(bus.HOSTS, {"type": "cti.missed", "from": self.holder, "of": host})
 
     async def _come_back(self) -> None:
         # What was joined while the bus was down, or is forgotten by a layer that keeps groups in Redis.
@@ -153,8 +162,8 @@ class Mailbox:
                 continue
             try:
                 self._take(message)
-            except (KeyError, TypeError, ValueError):
-                logger.warning("A message of another process makes no sense; it is dropped")
+            except Exception as error:  # whatever it is, the next one is read
+                logger.warning("A message of another process makes no sense (%s)", type(error).__name__)
 
     def _take(self, message: dict[str, Any]) -> None:
         match message.get("type"):
@@ -166,7 +175,11 @@ class Mailbox:
                 asked = self._asked.get(message["ask"])
                 if asked is not None and not asked.done():
                     asked.set_result(dict(message["answer"]))
+            case "cti.missed":
+                if message["of"] == self.holder:
+                    self._begin(self._on_back(str(message["from"])[:64]))
             case "cti.desk":
+                self._note_beat(str(message["from"])[:64])  # or the silence of one that never beat would go unnoticed
                 self._begin(self._hear(message))
 
     async def tell_of_vacancies(self) -> None:

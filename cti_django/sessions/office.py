@@ -17,7 +17,6 @@ from django import db
 
 from .. import calllog
 from ..conf import get_settings
-from ..connectors.base import Credentials
 from ..logs import session_log
 from ..models import Instruction
 from . import bus
@@ -34,7 +33,8 @@ __all__ = ["UNKNOWN", "Office"]
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 0.7  # how long the process's end waits for its lines to close ...
-FLUSH_SECONDS = 0.7  # ... and then for its calls to be written, before others take over
+FLUSH_SECONDS = 0.7  # ... and then for its calls to be written, before others take over ...
+RELEASE_SECONDS = 0.5  # ... and for the database to hear that they may
 UNKNOWN = "?"
 """Who runs the session, while that cannot be found out."""
 CLAIM_SECONDS = 5.0  # how long ``keep`` waits for a claim
@@ -58,7 +58,7 @@ class Office:
         self.holder = f"{socket.gethostname()[:30]}:{os.getpid()}:{token_hex(4)}"
         self.desks: dict[Any, Desk] = {}
         self.tenures: dict[Any, Tenure] = {}
-        self.keeper = Keeper(self.holder, on_lost=self._lose, on_vacant=self._fill_vacancy, on_instruction=self._obey)
+        self.keeper = Keeper(self.holder, on_lost=self._lose, on_look=self._see, on_instruction=self._obey)
         self.mailbox = Mailbox(self.holder, exchange.hear, self._peer_gone, self._peer_back, self.keeper.look_now)
         exchange.mailbox = self.mailbox
         self._exchange = exchange
@@ -75,6 +75,7 @@ class Office:
         desk = self.desks.get(agent_id)
         if desk is None:
             desk = Desk(agent_id=agent_id, is_ours=lambda: self.keeper.holds(agent_id))
+            desk.end_tenure(SessionState())
             self.desks[agent_id] = desk
             self._names[str(agent_id)] = agent_id
         return desk
@@ -105,25 +106,28 @@ class Office:
             await desk.tell_tabs_here({"type": "session", "session": WAITING_FOR_DATABASE.to_json()})
         else:
             desk.fence = max(desk.fence, standing.fence)
-            is_left = standing.is_wanted or standing.holder == self.holder  # given up before it ran out
-            desk.elsewhere = "" if is_left else standing.holder
-            if is_left and not self._is_ending:
+            is_vacant = standing.holder in ("", self.holder)  # ours was given up before it ran out
+            desk.elsewhere = "" if is_vacant else standing.holder
+            if is_vacant and not standing.is_over and (standing.holder or standing.is_wanted or desk.is_wanted):
                 self.start(desk)
         if self.is_elsewhere(desk):
             self.keeper.watch(desk.agent_id)
 
     # -- starting and stopping ----------------------------------------------------------------------------------
 
-    def start(self, desk: Desk, credentials: Credentials | None = None) -> None:
-        """Run the agent's session here. Only for whoever has her turn."""
+    def start(self, desk: Desk) -> None:
+        """Run the agent's session here, unless her tabs have gone meanwhile. Only for whoever has her turn."""
+        if self._is_ending or self.desks.get(desk.agent_id) is not desk:
+            return
         desk.is_wanted = True
-        tenure = self.tenures[desk.agent_id] = Tenure(desk, self.keeper, self.mailbox, credentials)
+        tenure = self.tenures[desk.agent_id] = Tenure(desk, self.keeper, self.mailbox)
         tenure.start().add_done_callback(lambda task: self._tenure_over(desk, tenure))
 
     def _tenure_over(self, desk: Desk, tenure: Tenure) -> None:
         """It has ended by itself: another process was faster, or there is no such agent any more."""
         if not tenure.task.cancelled() and (error := tenure.task.exception()):
             logger.error("The session of agent %s ended (%s)", desk.agent_id, type(error).__name__)
+            desk.is_wanted = False
         if self.tenures.get(desk.agent_id) is tenure and not tenure.is_stopped:
             del self.tenures[desk.agent_id]
             self.begin(self._settle_anew(desk))
@@ -166,12 +170,12 @@ class Office:
             await desk.tell(TAKING_OVER)
             await self.stop(agent_id, wanted_seconds=wanted_seconds, state=TAKING_OVER)
             session_log(agent_id, desk.fence, holder=self.holder).handed_over()
-            await self.mailbox.tell_of_vacancies()
             if desk.tabs.here:
                 desk.elsewhere = UNKNOWN
                 self.keeper.watch(agent_id, STAND_BACK_SECONDS)
             else:
                 self._forget(desk)
+            await self.mailbox.tell_of_vacancies()
 
     async def keep(self, agent_id: Any) -> bool:
         """Run the agent's session without a tab; False if another process has it."""
@@ -181,7 +185,9 @@ class Office:
                 desk = self.desk(agent_id)
                 desk.keep_open = True
                 self.start(desk)
-            tenure = self.tenures[agent_id]
+            tenure = self.tenures.get(agent_id)
+        if tenure is None:
+            return False
         waiting = asyncio.ensure_future(tenure.is_claimed.wait())
         await asyncio.wait({waiting, tenure.task}, timeout=CLAIM_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
@@ -201,9 +207,11 @@ class Office:
                 self._forget(desk)
 
     def _forget(self, desk: Desk) -> None:
+        if self.desks.get(desk.agent_id) is not desk:
+            return
         self.stay(desk.agent_id)
         self.keeper.unwatch(desk.agent_id)
-        self.desks.pop(desk.agent_id, None)
+        del self.desks[desk.agent_id]
         self._names.pop(str(desk.agent_id), None)
 
     # -- tabs come and go ---------------------------------------------------------------------------------------
@@ -264,6 +272,8 @@ class Office:
     # -- what the keeper says -----------------------------------------------------------------------------------
 
     async def _lose(self, agent_id: Any) -> None:
+        if self.runs(agent_id) and not self.keeper.holds(agent_id):
+            self.tenures[agent_id].abandon()  # whoever has her turn may take a while
         async with self.turn(agent_id):
             desk = self.desks.get(agent_id)
             if desk is None or not self.runs(agent_id) or self.keeper.holds(agent_id):
@@ -273,9 +283,23 @@ class Office:
             await desk.tell_tabs_here({"type": "session", "session": TAKING_OVER.to_json()})
         await self._settle_anew(desk)
 
+    def _see(self, agent_id: Any, standing: Standing) -> None:
+        desk = self.desks.get(agent_id)
+        if desk is None:
+            self.keeper.unwatch(agent_id)
+        elif not standing.holder:
+            self.begin(self._fill_vacancy(agent_id, standing))
+        elif self.runs(agent_id) or standing.fence < desk.fence:
+            return  # the claim that is on its way tells; what is known here is newer
+        elif standing.holder not in (desk.elsewhere, self.holder):
+            desk.fence, desk.elsewhere = standing.fence, standing.holder
+            self.begin(self._present_tabs(desk))
+
     async def _fill_vacancy(self, agent_id: Any, standing: Standing) -> None:
         async with self.turn(agent_id):
             desk = self.desks.get(agent_id)
+            if desk is not None and standing.fence < desk.fence:
+                return  # somebody has claimed it since the look
             self.keeper.unwatch(agent_id)
             if desk is None or self.runs(agent_id) or self._is_ending:
                 return
@@ -295,13 +319,14 @@ class Office:
             case Instruction.RELOAD if tenure is not None:
                 await tenure.begin_anew(only_if_changed=True)
                 desk = self.desks.get(agent_id)
-                if desk is not None and not len(desk.tabs):
+                if desk is not None and not desk.keep_open and not len(desk.tabs):
                     await self.close(agent_id)
             case Instruction.CLOSE:
                 async with self.turn(agent_id):
                     desk = self.desks.get(agent_id)
                     if desk is not None and self.runs(agent_id):
                         await desk.tell(CLOSED)
+                        self.keeper.note_link(agent_id, CLOSED.state.value)
                         await self.stop(agent_id, state=CLOSED)
                         desk.is_wanted = False
                         nobody = {"type": "cti.who", "holder": "", "fence": desk.fence}
@@ -324,8 +349,9 @@ class Office:
             await asyncio.wait(ending, timeout=STOP_SECONDS)
             await calllog.aflush(FLUSH_SECONDS)
         try:
-            await self.keeper.release(list(self.keeper.held), get_settings().linger_seconds)
-        except (db.Error, RuntimeError):
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self.keeper.release(list(self.keeper.held), get_settings().linger_seconds)
+        except (db.Error, RuntimeError, TimeoutError):
             logger.warning("The leases could not be handed over; they run out by themselves")
         await self.mailbox.tell_of_vacancies()
         self.keeper.stop()

@@ -7,9 +7,10 @@ from typing import Any
 
 from . import bus
 
-__all__ = ["Tab", "Tabs"]
+__all__ = ["MAX_POPPED", "Tab", "Tabs"]
 
 KEPT_CLAIMS = 200
+MAX_POPPED = 20  # calls that a tab may say it has popped, the newest last
 
 
 @dataclass(slots=True)
@@ -32,6 +33,10 @@ class Tab:
     join: Callable[[], Awaitable[None]] | None = field(default=None, compare=False)
     focused_order: int = 0  # the higher, the later it had the focus
     is_silent: bool = False  # it was offered a pop, and has not been heard since
+
+    def note_popped(self, call_id: str) -> None:
+        """It was granted this call's pop."""
+        self.popped = [*self.popped, call_id][-MAX_POPPED:]
 
 
 class Tabs:

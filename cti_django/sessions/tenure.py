@@ -54,14 +54,10 @@ class Tenure:
 
     A session that is refused or logged out stays on its desk, so that tabs everywhere see what became of it, and begins
     anew after ``begin_anew``.
-
-    Args:
-        credentials: as typed by the agent; None for her stored account.
     """
 
-    def __init__(self, desk: Desk, keeper: Keeper, mailbox: Mailbox, credentials: Credentials | None = None) -> None:
+    def __init__(self, desk: Desk, keeper: Keeper, mailbox: Mailbox) -> None:
         self.desk = desk
-        self.credentials = credentials
         self.is_claimed = asyncio.Event()
         self.is_leaving = False  # it is about to end ...
         self.is_stopped = False  # ... because it was told to
@@ -70,6 +66,7 @@ class Tenure:
         self._keeper, self._mailbox = keeper, mailbox
         self._changed = asyncio.Event()
         self._account: ConnectorAccount | None = None
+        self._running: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None]
 
     def start(self) -> "asyncio.Task[None]":
@@ -83,18 +80,23 @@ class Tenure:
         self.task.cancel()
         await asyncio.wait({self.task})
 
+    def abandon(self) -> None:
+        """Let go of the line at once: the lease does not count any more. ``stop`` does the rest."""
+        if self._running is not None:
+            self._running.cancel()
+
     def joins(self, credentials: Credentials | None) -> bool:
         """Whether who logs in with `credentials` (None: the stored account's) gets this session."""
         session = self.desk.session
         if self.is_leaving or self._is_over:
             return False
-        used = self.credentials if session is None else session.connector.credentials
+        used = self.desk.credentials if session is None else session.connector.credentials
         return credentials is None or credentials == used
 
     def joins_by_proof(self, given: str) -> bool:
         """``joins`` for somebody in another process; `given` "" for the stored account."""
         session = self.desk.session
-        used = self.credentials if session is None else session.connector.credentials
+        used = self.desk.credentials if session is None else session.connector.credentials
         if self.is_leaving or self._is_over:
             return False
         return not given or (used is not None and hmac.compare_digest(given, proof(used)))
@@ -113,11 +115,11 @@ class Tenure:
             only_if_changed: leave a session alone that would not be another one.
         """
         account = await self._patiently(WORK_THREADS.run, _account_of, self.desk.agent_id)
+        self._set_policy(account)
         if only_if_changed and not self._is_over and _same(account, self._account):
-            self._set_policy(account)
             return
         if account is not None:
-            self.credentials = None
+            self.desk.credentials = None
         self._changed.set()
 
     # -- its life -----------------------------------------------------------------------------------------------
@@ -140,25 +142,24 @@ class Tenure:
         finally:
             self.is_leaving = True
             desk.session = None
-            if self.is_claimed.is_set():
-                await asyncio.shield(self._let_go())
+            await asyncio.shield(self._let_go())
 
     async def _until_changed(self, session: Awaitable[None]) -> None:
-        running = asyncio.ensure_future(session)
-        changed = asyncio.ensure_future(self._changed.wait())
+        running = self._running = asyncio.ensure_future(session)
         try:
-            await changed
+            await self._changed.wait()
         finally:
-            changed.cancel()
-            if self._is_over:
-                await asyncio.wait({running}, timeout=CLOSE_SECONDS)  # it is letting go of its line
-            running.cancel()
-            await asyncio.wait({running}, timeout=CLOSE_SECONDS)
+            try:
+                if self._is_over:
+                    await asyncio.wait({running}, timeout=CLOSE_SECONDS)  # it is letting go of its line
+            finally:
+                running.cancel()
+                await asyncio.wait({running}, timeout=CLOSE_SECONDS)
 
     async def _let_go(self) -> None:
         agent_id = self.desk.agent_id
         await self._mailbox.leave(agent_id)
-        if self.releases and agent_id in self._keeper.held:
+        if self.releases and self._keeper.may_hold(agent_id):
             await calllog.aflush(FLUSH_SECONDS)
             with contextlib.suppress(db.Error, RuntimeError):  # at the process's end there are no threads any more
                 await self._keeper.release([agent_id], self.wanted_seconds)
@@ -200,10 +201,10 @@ class Tenure:
             desk.session = None
 
     def _connector(self, account: ConnectorAccount | None) -> Connector | None:
-        credentials = self.credentials
+        self._set_policy(account)
+        credentials = self.desk.credentials
         if (account is not None and not account.is_active) or (account is None and credentials is None):
             return None
-        self._set_policy(account)
         if credentials is None and account is not None:
             credentials = account.credentials()
         options = account.options if account else None
@@ -237,7 +238,8 @@ class Tenure:
             except db.Error as error:
                 agent_id = self.desk.agent_id
                 logger.warning("The session of agent %s waits for the database (%s)", agent_id, type(error).__name__)
-            await self.desk.tell(WAITING_FOR_DATABASE)
+            if self.desk.session is None:  # else it goes on meanwhile
+                await self.desk.tell(WAITING_FOR_DATABASE)
             await asyncio.sleep(AGAIN_SECONDS)
 
 
