@@ -22,7 +22,9 @@ __all__ = ["CallBoard"]
 KEEP_ENDED = timedelta(seconds=120)
 """How long an ended call is remembered, so that late notifications and re-listings do not revive it."""
 PATIENCE = {CallState.INITIAL: timedelta(seconds=180), CallState.ACCEPTED: timedelta(seconds=30)}
-"""How long a click-to-call may go without any leg before it is given up."""
+"""How long a click-to-call may go without any leg before it is given up ..."""
+PATIENCE_IN_DOUBT = timedelta(seconds=35)
+"""... and how long after the answer to its request was lost."""
 MAX_CALLS = 500
 MAX_FORMER = 100  # ended calls whose ids no other call may get
 MAX_LEGS = 50
@@ -235,6 +237,8 @@ class CallBoard:
         if dial.stage is DialStage.FAILED:
             ended = moved(call, CallState.CANCEL, now, reason=EndReason.CANCELLED, cause=dial.cause)
             return [self._put(entry, ended, now)]
+        if dial.stage is DialStage.DOUBTFUL:
+            entry.doubted_at, entry.call = now, replace(call, cause=dial.cause)
         if dial.stage is DialStage.ACCEPTED:
             if dial.provider_call_id:
                 self._rename(entry, ("", dial.provider_call_id))
@@ -279,9 +283,12 @@ class CallBoard:
             call = entry.call
             if call is None or not entry.awaits_leg or not call.started_at:
                 continue
-            if now - call.started_at > PATIENCE[call.state]:
+            is_doubted = entry.doubted_at is not None and now - entry.doubted_at > PATIENCE_IN_DOUBT
+            if is_doubted or now - call.started_at > PATIENCE[call.state]:
                 final = CallState.CANCEL if call.state is CallState.INITIAL else CallState.HANGUP
-                events.append(self._put(entry, moved(call, final, now, reason=EndReason.INFERRED), now))
+                events.append(
+                    self._put(entry, moved(call, final, now, reason=EndReason.INFERRED, cause=call.cause), now)
+                )
         return events
 
     def _put(self, entry: Entry, call: Call, now: datetime) -> CallEvent:

@@ -34,6 +34,7 @@ class Entry:
     legs: dict[str, CallState | None] = field(default_factory=dict)
     expected_end: EndReason | None = None
     last: LegNotification | None = None  # of a leg whose id may come back
+    doubted_at: datetime | None = None  # since when nobody will say what became of a click-to-call
 
     @property
     def ended(self) -> bool:

@@ -64,6 +64,7 @@ class DialStage(StrEnum):
     STARTED = "started"  # the request is on its way; the agent's own phone is about to ring
     ACCEPTED = "accepted"  # the agent has picked up
     FAILED = "failed"  # the agent's phone is missing, declined or did not answer
+    DOUBTFUL = "doubtful"  # nobody will say any more what became of it; a leg may yet show up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ class DialNotification:
         destination: whom the agent wants to talk to.
         stage: how far it has come.
         provider_call_id: the telephone system's id of the call, as soon as it is known ("" before).
-        cause: with FAILED, a plain sentence.
+        cause: with FAILED and DOUBTFUL, a plain sentence.
     """
 
     command_id: str

@@ -261,7 +261,7 @@ def _told_plainly(host: str) -> Iterator[None]:
     except aiohttp.WSServerHandshakeError as error:
         raise ConnectionLost(f"{host} did not open the telephone line (HTTP status {error.status}).") from None
     except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError):
-        raise ConnectionLost(f"{host} cannot be reached.") from None
+        raise ConnectionLost(f"{host} cannot be reached.", code="unreachable") from None
     except TimeoutError:
         raise ConnectionLost(f"{host} did not answer in time.", code="timed_out") from None
     except (aiohttp.ClientError, aiohttp.InvalidURL, OSError):

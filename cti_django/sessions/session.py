@@ -19,7 +19,7 @@ from uuid import UUID, uuid4, uuid5
 from ..calls.board import CallBoard
 from ..calls.commands import Answer, Command, Dial, Logout, Transfer, TwoFactorCode, refusal
 from ..calls.events import Call, Event, EventName, SessionEvent
-from ..calls.notifications import Notification, Snapshot
+from ..calls.notifications import DialNotification, DialStage, Notification, Snapshot
 from ..calls.states import CallState, EndReason
 from ..connectors.base import Connector
 from ..exceptions import CommandRefused, ConnectionLost, CTIError, LoginRefused
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 REMEMBERED_COMMANDS = 200
 STEADY_SECONDS = 30.0  # a line that held this long is tried again at once when it is lost
 CALL_IDS = UUID("6f0c1b1e-5d0a-4c39-9d0b-5a2f6d1c7e84")
+DOUBT_SECONDS = 36.0  # and so long after one has become doubtful
 GIVE_UP_AFTER = (35.0, 185.0)  # seconds after a dial at which the board is asked whether it still waits
 
 
@@ -176,6 +177,8 @@ class AgentSession:
         now = self._now()
         for event in self.board.fold(notification, now):
             await self._pass_on(event)
+        if isinstance(notification, DialNotification) and notification.stage is DialStage.DOUBTFUL:
+            self._give_up_after(DOUBT_SECONDS)
         if isinstance(notification, Snapshot) and not notification.node:
             self._reaper.note_snapshot(now)
 
@@ -329,9 +332,12 @@ class AgentSession:
     def _check_dial(self) -> None:
         if any(call.is_own and call.state is CallState.INITIAL for call in self.board.calls()):
             raise CommandRefused("Your phone is already ringing for another call.", code="dialling", event_name="INFO")
+        self._give_up_after(*GIVE_UP_AFTER)
+
+    def _give_up_after(self, *pauses: float) -> None:
         loop = asyncio.get_running_loop()
         self._timers = [timer for timer in self._timers if timer.when() > loop.time()]
-        self._timers += [loop.call_later(seconds, self._give_up_dials) for seconds in GIVE_UP_AFTER]
+        self._timers += [loop.call_later(seconds, self._give_up_dials) for seconds in pauses]
 
     def _give_up_dials(self) -> None:
         for event in self.board.give_up(self._now()):

@@ -145,6 +145,23 @@ def test_a_dial_that_the_phone_declines_is_cancelled_with_the_cause():
     assert events[1].call.end_reason is EndReason.CANCELLED
 
 
+def test_a_doubtful_click_to_call_is_the_call_whose_leg_shows_up_on_the_next_line():
+    board = new_board()
+    (initial,) = fold_all(board, [dial(DialStage.STARTED), dial(DialStage.DOUBTFUL, cause="The line was lost.")])
+    events = fold_all(board, [leg(RINGING, direction=Direction.OUTBOUND)])
+    assert {event.call.call_id for event in events} == {initial.call.call_id}
+    assert board.give_up(NOW + timedelta(hours=1)) == []
+
+
+def test_a_doubtful_click_to_call_without_a_leg_is_given_up_soon_with_what_is_known():
+    board = new_board()
+    fold_all(board, [dial(DialStage.STARTED), dial(DialStage.DOUBTFUL, cause="The line was lost.")])
+    assert board.give_up(NOW + timedelta(seconds=30)) == []
+    (event,) = board.give_up(NOW + timedelta(seconds=40))
+    call = event.call
+    assert (call.state, call.end_reason, call.cause) == (CallState.CANCEL, EndReason.INFERRED, "The line was lost.")
+
+
 def test_a_failure_reply_after_the_dialog_began_is_ignored():
     board = new_board()
     fold_all(board, [dial(DialStage.STARTED), leg(CONNECTED, direction=Direction.OUTBOUND)])

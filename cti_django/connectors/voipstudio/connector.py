@@ -350,9 +350,9 @@ class VoIPstudioConnector(Connector):
         self._stream.put(notification)
 
     def _fail(self, error: ConnectorError) -> None:
-        """End this line because of `error`; click-to-calls that still wait end with it."""
+        """End this line because of `error`."""
         if self._dialler is not None:
-            self._dialler.abandon(str(error))
+            self._dialler.leave_open()
         self._stream.fail(error)
 
     def _end_logged_out(self, message: str, code: str = "") -> None:

@@ -14,6 +14,8 @@ __all__ = ["Dialler"]
 AT_ONCE_SECONDS = 1.0  # the service fails sooner than this only if there is no phone to ring
 NOT_REGISTERED = "No phone of yours is registered."
 NOT_TAKEN = "Your phone declined or did not answer."
+IN_DOUBT = "The line was lost while the call was being placed; it may come about all the same."
+UNREACHABLE = "unreachable"  # the code of a request that was surely not sent
 REFUSED = "The telephone service refused that number."
 
 
@@ -56,7 +58,15 @@ class Dialler:
             began = loop.time()
             try:
                 answer = await self._api.ask(request, read_placed, seconds=self._dial_seconds)
-            except (ConnectionLost, RESTError) as error:
+            except ConnectionLost as lost:
+                self._waiting.pop(command_id, None)
+                if lost.code in (UNREACHABLE, "timed_out"):
+                    self._say_failed(command_id, destination, str(lost), lost.code)
+                else:
+                    self._say_doubtful(command_id, destination)
+                    self._say(SessionNotification(name="INFO", message=IN_DOUBT, code="in_doubt"))
+                return
+            except RESTError as error:
                 self._waiting.pop(command_id, None)
                 self._say_failed(command_id, destination, str(error), error.code)
                 return
@@ -77,10 +87,23 @@ class Dialler:
 
     def abandon(self, cause: str) -> None:
         """Give up whatever still waits; the agent hears `cause`."""
-        waiting, self._waiting = self._waiting, {}
-        for command_id, (task, destination) in waiting.items():
-            task.cancel()
+        for command_id, destination in self._stop_waiting():
             self._say(_failed(command_id, destination, cause))
+
+    def leave_open(self) -> None:
+        """The line is lost: the service may go on with whatever still waits, and nobody will hear its answer."""
+        for command_id, destination in self._stop_waiting():
+            self._say_doubtful(command_id, destination)
+
+    def _stop_waiting(self) -> list[tuple[str, Party]]:
+        waiting, self._waiting = self._waiting, {}
+        for task, _ in waiting.values():
+            task.cancel()
+        return [(command_id, destination) for command_id, (_, destination) in waiting.items()]
+
+    def _say_doubtful(self, command_id: str, destination: Party) -> None:
+        stage = DialStage.DOUBTFUL
+        self._say(DialNotification(command_id=command_id, destination=destination, stage=stage, cause=IN_DOUBT))
 
     def _say_refused(self, command_id: str, destination: Party, refusal: Refusal, seconds: float) -> None:
         if refusal.status in (400, 422):
