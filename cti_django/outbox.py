@@ -209,7 +209,8 @@ class Outbox:
             self._in_need.append(freed)
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(freed, timeout)
+                async with asyncio.timeout(timeout):  # wait_for may miss that its task is cancelled
+                    await freed
         finally:
             with self._changed:
                 if freed in self._in_need:

@@ -83,6 +83,8 @@ def spans_processes() -> bool:
 async def _attempt(sending: Awaitable[None]) -> bool:
     """A layer that fails must not stop a session: a tab that misses something asks for a snapshot."""
     global _resume_at
+    task = asyncio.current_task()
+    cancelled_before = task.cancelling() if task else 0
     try:
         async with asyncio.timeout(SEND_SECONDS):
             await sending
@@ -94,6 +96,10 @@ async def _attempt(sending: Awaitable[None]) -> bool:
         metrics.bus_failures_total.inc()
         logger.warning("The channel layer failed (%s); a message is lost", type(error).__name__)
         return False
+    finally:
+        # redis-py waits with Python 3.11's wait_for, which may lose the word that its task is to end.
+        if task and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
     return True
 
 

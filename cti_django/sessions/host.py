@@ -187,7 +187,7 @@ class SessionHost:
         if not given:
             await tenure.begin_anew(only_if_changed=False)
             return CommandAnswer(ok=True)
-        desk.is_wanted, desk.credentials = False, None  # here; the other process says when it runs it
+        desk.credentials = None
         await self.office.hand_over(agent_id, wanted_seconds=0.0)
         return CommandAnswer(ok=False, code="other_credentials")
 

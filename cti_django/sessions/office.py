@@ -107,8 +107,9 @@ class Office:
         else:
             desk.fence = max(desk.fence, standing.fence)
             is_vacant = standing.holder in ("", self.holder)  # ours was given up before it ran out
+            is_missed = desk.is_wanted and desk.elsewhere != UNKNOWN  # else somebody else has the first choice
             desk.elsewhere = "" if is_vacant else standing.holder
-            if is_vacant and not standing.is_over and (standing.holder or standing.is_wanted or desk.is_wanted):
+            if is_vacant and not standing.is_over and (standing.holder or standing.is_wanted or is_missed):
                 self.start(desk)
         if self.is_elsewhere(desk):
             self.keeper.watch(desk.agent_id)

@@ -195,7 +195,8 @@ class AgentSession:
             await self._pass_on(self._session_event(EventName.ERROR, str(lost), lost.code))
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for may miss that its task is cancelled
+                await self._wake.wait()
 
     @property
     def is_over(self) -> bool:

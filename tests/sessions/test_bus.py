@@ -1,5 +1,7 @@
 """The channel layer as the bus: group names, and the whole way over a real Redis."""
 
+import asyncio
+import contextlib
 import re
 from uuid import UUID
 
@@ -54,3 +56,20 @@ async def test_two_tabs_follow_a_call_over_a_real_redis(redis_layer):
             events = [await tab.hear_event(name) for name in ("RINGING", "CONNECTED", "HANGUP")]
             assert len({event["call"]["id"] for event in events}) == 1
         assert (await second.answer("1", type="command", command="call", number="10032"))["ok"]
+
+
+async def test_a_layer_that_swallows_a_cancellation_keeps_no_session_alive(monkeypatch):
+    begun = asyncio.Event()
+
+    class _Layer:
+        async def group_send(self, group, message):
+            begun.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    monkeypatch.setattr(bus, "get_channel_layer", _Layer)
+    telling = asyncio.ensure_future(bus.tell("group", {}))
+    await begun.wait()
+    telling.cancel()
+    await asyncio.wait({telling})
+    assert telling.cancelled()
