@@ -169,6 +169,7 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
             tab_id=tab_id,
             channel_name=self.channel_name,
             popped=_call_ids(message.get("popped")),
+            connection=_count(message.get("connection")),
             say=self._send,
             join=self._join,
         )
@@ -350,6 +351,10 @@ def _text(message: dict[str, Any], key: str, longest: int, *, strip: bool = True
     if not isinstance(value, str) or len(value) > longest or "\x00" in value:
         raise InvalidCommand(f"“{key}” must be a text of at most {longest} characters.")
     return value.strip() if strip else value
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**31 else 0
 
 
 def _call_ids(value: Any) -> list[str]:

@@ -164,7 +164,11 @@ class CallBoard:
             if entry.call and same_party(entry.call.destination, leg.remote):
                 return entry
         # The system may write the number in a way of its own: with one dial accepted there is no doubt which it is.
-        accepted = [entry for entry in waiting if entry.call and entry.call.state is CallState.ACCEPTED]
+        accepted = [
+            entry
+            for entry in waiting
+            if entry.call and entry.call.state is CallState.ACCEPTED and not entry.call.provider_call_id
+        ]
         return accepted[0] if len(accepted) == 1 else None
 
     def _settle(self, entry: Entry, leg: LegNotification, now: datetime, *, tell_end: bool) -> list[CallEvent]:

@@ -86,6 +86,7 @@ class Desk:
     is_ours: Callable[[], bool] = lambda: True
     fence: int = 0  # of the session here; else the highest one seen
     elsewhere: str = ""  # the process that runs her session, if it is another
+    is_loading: bool = False  # her calls are being looked up in the call log: no snapshot would be whole
     is_wanted: bool = False  # whether she has logged in, here or elsewhere, so that somebody should run it
     region: str = ""
     connector: str = ""
@@ -323,7 +324,8 @@ class Desk:
         """Send a tab everything it must know, behind the envelopes that the snapshot counts: none comes too late."""
         async with self._order:
             tab = self.tabs.get(tab_id)
-            if tab is not None and not self.elsewhere:  # else its holder's word counts, and this desk knows nothing
+            # Else the holder's word counts, or this desk's own a little later: a snapshot must be whole.
+            if tab is not None and not self.elsewhere and not self.is_loading:
                 await bus.send_to(tab.channel_name, self.snapshot(tab_id))
 
     async def send_snapshots(self) -> None:
@@ -345,15 +347,21 @@ class Desk:
             "recent": [call for call in self.recent if (call["endedAt"] or call["startedAt"] or "") >= since],
         }
 
+    async def show(self) -> None:
+        """What there is to know of her calls is known: every tab gets a snapshot."""
+        self.is_loading = False
+        await self.send_snapshots()
+
     def begin_tenure(self, fence: int) -> None:
-        """This process runs the session from now on, under `fence`."""
+        """This process runs the session from now on, under `fence`; ``show`` follows."""
+        self.is_loading = True
         self.fence, self._seq, self.elsewhere = fence, 0, ""
         self.tabs.recall_claims()
         self.state = SessionState(state=LinkState.CONNECTING)
 
     def end_tenure(self, state: SessionState) -> None:
         """It does so no longer: what this desk still knows is of its own tabs, and no news."""
-        self._seq, self.session, self.state = NEVER_NUMBERED, None, state
+        self._seq, self.session, self.state, self.is_loading = NEVER_NUMBERED, None, state, False
         self.tabs.forget(lambda tab: tab.say is None)
         self.tabs.elected = ""  # the next election tells whom it elects
 

@@ -53,7 +53,7 @@ class Exchange:
 
     async def present(self, desk: Desk, tab: Tab, *, focused: bool = False, wants_snapshot: bool = True) -> None:
         """Tell the holder of a tab that is connected here."""
-        told = {"id": tab.tab_id, "channel": tab.channel_name, "popped": tab.popped}
+        told = {"id": tab.tab_id, "channel": tab.channel_name, "popped": tab.popped, "connection": tab.connection}
         await self.mailbox.tell(desk.agent_id, "sit", tab=told, focused=focused, wants_snapshot=wants_snapshot)
 
     async def tell(self, desk: Desk, verb: str, **facts: Any) -> None:
@@ -99,6 +99,7 @@ class Exchange:
                     tab_id=str(told["id"])[:64],
                     channel_name=str(told["channel"]),
                     holder=str(message["from"]),
+                    connection=int(told["connection"]),
                     popped=[str(call_id)[:64] for call_id in told["popped"][-MAX_POPPED:]],
                 )
                 focused, wants = message["focused"] is True, message["wants_snapshot"] is True

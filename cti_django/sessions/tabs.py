@@ -21,6 +21,7 @@ class Tab:
         channel_name: of its consumer, wherever that is.
         holder: the process that it is connected to.
         popped: the calls whose pop its browser has opened, as far as it says.
+        connection: higher with each of the page's; what a process that was held up says of an earlier one is too late.
         say: if it is connected to this process: sends it a message, whether the bus works or not.
         join: likewise: joins its groups on the bus again.
     """
@@ -29,6 +30,7 @@ class Tab:
     channel_name: str
     holder: str = ""
     popped: list[str] = field(default_factory=list)
+    connection: int = 0
     say: Callable[[dict[str, Any]], Awaitable[None]] | None = field(default=None, compare=False)
     join: Callable[[], Awaitable[None]] | None = field(default=None, compare=False)
     focused_order: int = 0  # the higher, the later it had the focus
@@ -66,6 +68,8 @@ class Tabs:
     def sit_down(self, tab: Tab, *, focused: bool) -> None:
         """A tab has opened, or presents itself once more. The first one is elected; later ones with the focus."""
         before = self._tabs.get(tab.tab_id)
+        if before is not None and before.connection > tab.connection:
+            return
         if before is not None and before.channel_name == tab.channel_name:
             tab.focused_order = before.focused_order
         else:

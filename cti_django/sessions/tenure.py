@@ -167,11 +167,12 @@ class Tenure:
     async def _run_session(self) -> None:
         """Load, build, run: one session until it is over."""
         desk = self.desk
+        desk.is_loading = True
         try:
             self._account, calls, notes, desk.recent = await self._patiently(WORK_THREADS.run, _load, desk.agent_id)
             connector = self._connector(self._account)
             if connector is None:
-                await self._tell(NO_ACCOUNT if self._account is None else INACTIVE)
+                await self._show(NO_ACCOUNT if self._account is None else INACTIVE)
                 return
             settings = get_settings()
             session = AgentSession(
@@ -188,15 +189,16 @@ class Tenure:
             if taken_over := session.board.calls():
                 metrics.takeovers_total.inc()
                 self._log().taken_over(len(taken_over))
+            await desk.show()
             await session.run()
         except (CTIError, ImproperlyConfigured, ValueError) as error:
             logger.error("The session of agent %s cannot start: %s", desk.agent_id, error)
             shown = str(error) if isinstance(error, CTIError) else "Your telephone account is not configured correctly."
-            await self._tell(SessionState(state=LinkState.REFUSED, message=shown, code="misconfigured"))
+            await self._show(SessionState(state=LinkState.REFUSED, message=shown, code="misconfigured"))
         except Exception:
             logger.exception("The session of agent %s failed", desk.agent_id)
             sentence = "The telephone session failed unexpectedly."
-            await self._tell(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
+            await self._show(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
         finally:
             desk.session = None
 
@@ -222,6 +224,10 @@ class Tenure:
 
     def _log(self) -> SessionLog:
         return session_log(self.desk.agent_id, self.desk.fence, holder=self._keeper.holder)
+
+    async def _show(self, state: SessionState) -> None:
+        await self._tell(state)
+        await self.desk.show()
 
     async def _tell(self, said: Event | SessionState) -> None:
         if isinstance(said, SessionState):

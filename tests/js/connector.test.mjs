@@ -223,7 +223,8 @@ test("hello says what this browser has popped at that moment, and a refused pop 
   const popped = ["a"];
   const desk = connect({ connector: { popped: () => popped } });
   await desk.join();
-  assert.deepEqual(desk.sent("hello")[0].popped, ["a"]);
+  const { popped: told, connection: first } = desk.sent("hello")[0];
+  assert.deepEqual(told, ["a"]);
   const asked = desk.connector.pop("b");
   assert.equal(desk.sent("pop")[0].call_id, "b");
   await desk.answer("pop", { ok: false, code: "popped", message: "Another tab has it." });
@@ -235,6 +236,7 @@ test("hello says what this browser has popped at that moment, and a refused pop 
   await desk.clock.pass(600);
   desk.open();
   assert.deepEqual(desk.sent("hello")[0].popped, ["a", "b"]);
+  assert.ok(desk.sent("hello")[0].connection > first);
 });
 
 test("a snapshot that does not come is asked for again", async () => {

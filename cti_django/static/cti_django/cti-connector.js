@@ -137,8 +137,8 @@
       const pending = [...this.#pending.values()].map(({ message }) => message);
       this.#fence = this.#seq = -1;
       this.#rejoin = this.#login !== null && !pending.some((message) => message.type === "login");
-      const hello = { type: "hello", tab: this.tab, focused: this.#focused, popped: this.#options.popped?.() };
-      for (const message of [hello, ...pending]) this.#send(message);
+      const hello = { type: "hello", tab: this.tab, focused: this.#focused, connection: ++this.#count };
+      for (const message of [{ ...hello, popped: this.#options.popped?.() }, ...pending]) this.#send(message);
       this.#awaitSnapshot();
       this.#clear("dead");
       this.#timers.ping = setInterval(() => this.#ping(PATIENCE_MS), PING_MS);
