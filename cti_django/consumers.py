@@ -75,9 +75,15 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         """Hand a message to its method.
 
         Deviates: from the base class, which first visits Django's one shared database thread, and so would have every
-        event wait behind somebody's slow query. Nothing here uses that thread's connection.
+        event wait behind somebody's slow query. Nothing here uses that thread's connection. And a message of the bus
+        that makes no sense, as of another version of this app, costs the agent no socket.
         """
-        await getattr(self, get_handler_name(message))(message)
+        try:
+            await getattr(self, get_handler_name(message))(message)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            if isinstance(message, dict) and str(message.get("type")).startswith("websocket."):
+                raise
+            logger.warning("A message of another process makes no sense", exc_info=True)
 
     async def connect(self) -> None:
         """Accept whoever is logged in and may use the telephone; tell all others why not, and close."""

@@ -55,6 +55,8 @@ class Mailbox:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_started = False
         self._was_back = False
+        self._is_return_due = False
+        self._returning: asyncio.Task[None] | None = None
         self._heard = asyncio.Event()  # the first of this process's own beats has come back
 
     # -- who is there -------------------------------------------------------------------------------------------
@@ -110,10 +112,14 @@ class Mailbox:
             self._listen_for_silence(loop.time(), overslept)
 
     def _listen_for_silence(self, now: float, overslept: float) -> None:
-        if overslept > SILENT_SECONDS / 3:
-            # This process itself was held up: what the others said meanwhile is unread, and they may have missed it.
+        was_held_up = overslept > SILENT_SECONDS / 3
+        self._is_return_due |= was_held_up
+        if self._is_return_due and (self._returning is None or self._returning.done()):
+            # One after the other: what it takes to come back must not be what holds this process up.
+            self._is_return_due, self._returning = False, self._begin(self._on_back(self.holder))
+        if was_held_up:
+            # What the others said meanwhile is unread, and they may have missed this one.
             self._heard_at = dict.fromkeys(self._heard_at, now)
-            self._begin(self._on_back(self.holder))
             return
         for host, heard_at in list(self._heard_at.items()):
             if now - heard_at > SILENT_SECONDS:
@@ -230,10 +236,11 @@ class Mailbox:
         """Answer a message that was heard."""
         await bus.send(str(asked["address"]), {"type": "cti.answer", "ask": asked["ask"], "answer": answer})
 
-    def _begin(self, work: Work) -> None:
+    def _begin(self, work: Work) -> "asyncio.Task[None]":
         task = asyncio.ensure_future(_logged(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 async def _logged(work: Work) -> None:

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 AGAIN_SECONDS = 1.0  # between attempts while the database cannot be reached
 FLUSH_SECONDS = 1.0  # how long the successor may have to wait for the calls to be written
 CLOSE_SECONDS = 0.5  # how long a line may take to close
+RELEASE_SECONDS = 2.0  # how long the agent's turn waits for a database that hangs
 WAITING_FOR_DATABASE = SessionState(
     state=LinkState.CONNECTING, code="no_database", message="The database cannot be reached. It is tried again."
 )
@@ -161,8 +162,10 @@ class Tenure:
         await self._mailbox.leave(agent_id)
         if self.releases and self._keeper.may_hold(agent_id):
             await calllog.aflush(FLUSH_SECONDS)
-            with contextlib.suppress(db.Error, RuntimeError):  # at the process's end there are no threads any more
-                await self._keeper.release([agent_id], self.wanted_seconds)
+            # At the process's end there are no threads any more.
+            with contextlib.suppress(db.Error, RuntimeError, TimeoutError):
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await self._keeper.release([agent_id], self.wanted_seconds)
 
     async def _run_session(self) -> None:
         """Load, build, run: one session until it is over."""

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+import time
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -124,6 +125,39 @@ async def test_a_holder_that_hears_of_its_successor_lets_go_of_the_line_at_once(
         await b.hear_event("READY")
         await until(lambda: pbx.closed and not first.host.kept())
         assert second.host.kept() == {user.pk}
+
+
+async def test_code_that_holds_up_everything_beyond_the_lease_costs_a_moment_and_no_call(processes):
+    user, key = await agent()
+    async with two_tabs(processes, key) as (a, b, pbx):
+        pbx.leg(CallState.CONNECTED, started_at=BEGAN)
+        call_id = (await a.hear_event("CONNECTED"))["call"]["id"]
+        await calllog.aflush(5)
+        pbx.leg(CallState.ON_HOLD, started_at=BEGAN)
+        time.sleep(1.4)  # noqa: ASYNC251  as somebody's code may
+        await until(lambda: len(lines()) == 1 and lines()[0] is not pbx)
+        for tab in (a, b):
+            await tab.say(type="resync")
+            while [call["id"] for call in (await tab.hear("snapshot"))["calls"]] != [call_id]:
+                await tab.say(type="resync")
+        (again,) = lines()
+        again.leg(CallState.ON_HOLD, started_at=BEGAN)
+        for tab in (a, b):
+            assert (await tab.hear_event("ON_HOLD"))["call"]["id"] == call_id
+        assert len(processes[0].host.kept() | processes[1].host.kept()) == 1
+        assert await CallRecord.objects.filter(agent=user).acount() == 1
+
+
+async def test_a_database_that_hangs_keeps_nobody_waiting_for_the_agents_turn(processes, monkeypatch):
+    monkeypatch.setattr(tenure_module, "RELEASE_SECONDS", 0.1)
+    user, key = await agent()
+    async with two_tabs(processes, key) as (_, _, pbx):
+        async with held_up(monkeypatch, "release") as (begun, _go):
+            async with asyncio.timeout(2):
+                await processes[0].office.hand_over(user.pk, wanted_seconds=60.0)
+            assert begun.is_set()
+            assert pbx.closed
+        await until(lambda: lines())
 
 
 async def test_a_lost_lease_ends_the_line_whoever_has_the_agents_turn(processes):
@@ -269,6 +303,20 @@ async def test_lies_told_to_a_desk_leave_its_session_alive(processes):
         assert (await a.answer("1", type="command", command="answer", call_id=call_id))["ok"]
         # Its tabs go when it is found out that nobody is there.
         await until(lambda: {tab.holder for tab in processes[0].office.desks[user.pk].tabs}.isdisjoint({"liar"}))
+
+
+NONSENSE = [None, 7, [], {}, {"type": 5}, {"type": "cti.of.tomorrow"}, {"type": "cti.relay"}, {"type": "cti.who"}]
+NONSENSE += [{"type": "cti.relay", "fence": "x", "text": 5}, {"type": "cti.who", "holder": "x", "fence": "x"}]
+
+
+async def test_nonsense_told_to_tabs_costs_them_nothing(processes):
+    user, key = await agent()
+    async with two_tabs(processes, key) as (a, b, pbx):
+        for nonsense in NONSENSE:
+            await get_channel_layer().group_send(bus.agent_group(user.pk), nonsense)
+        pbx.leg(CallState.RINGING)
+        for tab in (a, b):
+            await tab.hear_event("RINGING")
 
 
 # Credentials that were typed

@@ -1,6 +1,7 @@
 """A process's address on the bus: who is there, who is not, and what must not disturb it."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 from channels.layers import channel_layers, get_channel_layer
@@ -105,3 +106,34 @@ async def test_ten_thousand_messages_are_heard_and_leave_nothing(one):
     assert [message["number"] for message in one.heard] == list(range(10_000))
     await until(lambda: one.gone == ["two"])
     assert len(asyncio.all_tasks()) < 12
+
+
+async def test_agents_ids_may_be_of_any_kind(one):
+    agent_id = uuid4()
+    await one.mailbox.join(agent_id)
+    two = Process("two")
+    await two.mailbox.start()
+    asking = asyncio.ensure_future(two.mailbox.ask(agent_id, "act", 5.0, message={"fence": 7}))
+    await until(lambda: one.heard)
+    assert one.heard[0]["agent"] == str(agent_id)
+    await one.mailbox.answer(one.heard[0], {"ok": True})
+    assert await asking == {"ok": True}
+    await two.mailbox.stop()
+
+
+async def test_a_process_that_is_held_up_again_and_again_comes_back_once_at_a_time(one):
+    times, go = [], asyncio.Event()
+
+    async def _return(name):
+        times.append(name)
+        await go.wait()
+
+    one.mailbox._on_back = _return
+    for _ in range(5):
+        one.mailbox._listen_for_silence(asyncio.get_running_loop().time(), overslept=10.0)
+        await asyncio.sleep(0)
+    assert times == ["one"]
+    go.set()
+    await until(lambda: times == ["one", "one"])
+    await asyncio.sleep(0.1)
+    assert times == ["one", "one"]
