@@ -170,7 +170,8 @@ class Keeper:
     async def _keep_time(self) -> None:
         """Give up what was not renewed in time. Beside the renewals: those may be stuck in the database."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            next_deadline = min(self._deadlines.values(), default=float("inf"))
+            await asyncio.sleep(min(LOOK_SECONDS, max(0.0, next_deadline - self._clock())))
             now = self._clock()
             self.lose([agent_id for agent_id, deadline in self._deadlines.items() if now >= deadline])
 

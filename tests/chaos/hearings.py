@@ -11,6 +11,7 @@ __all__ = ["Account", "accounts_of"]
 WRITE_SECONDS = 1.0  # a process that is killed or stopped so soon may not have written down what it heard
 AFTER_OUTAGE_SECONDS = 3.0  # and so long after the database was away
 GIVE_UP_SECONDS = 190.0  # a click-to-call whose dialog is never seen
+UNRENEWED = 0.8 - 1 / 3  # of a lease's life: an outage that is longer may cost the lease, and with it the right to tell
 CONNECT_SECONDS = 3.0  # from a new subscription to what it tells
 
 
@@ -76,6 +77,8 @@ def _lived_on(site: Site, hearing: Hearing) -> bool:
     until = hearing.at + WRITE_SECONDS
     for outage in site.outages:
         if outage.what == "postgres" and outage.covers(hearing.at, until):
+            if hearing.at - outage.began_at > site.lease_seconds * UNRENEWED:
+                return False
             until = (outage.ended_at or until) + AFTER_OUTAGE_SECONDS
     ends = [at for at, standing in program.history if standing in (Standing.DOWN, Standing.FROZEN)]
     told = [at for at, standing in program.history if standing is Standing.ENDING]  # it had its time

@@ -26,7 +26,7 @@ __all__ = ["Caretaker", "Command"]
 
 logger = logging.getLogger(__name__)
 
-ROUND_SECONDS = 2.0  # between looks for sessions that nobody holds
+ROUND_SECONDS = 0.8  # between looks for sessions that nobody holds
 AT_ONCE = 30  # sessions that are being started
 AGAIN_SECONDS = 30.0  # between two starts of one agent's session, which might end as soon as it begins
 STAND_BACK_SECONDS = 5.0  # after a session has gone from here, so that it goes to others if they want it
