@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -67,7 +67,7 @@ class Tenure:
         self._keeper, self._mailbox = keeper, mailbox
         self._changed = asyncio.Event()
         self._account: ConnectorAccount | None = None
-        self._running: asyncio.Future[None] | None = None
+        self._running: asyncio.Task[None] | None = None
         self.task: asyncio.Task[None]
 
     def start(self) -> "asyncio.Task[None]":
@@ -83,7 +83,7 @@ class Tenure:
 
     def abandon(self) -> None:
         """Let go of the line at once: the lease does not count any more. ``stop`` does the rest."""
-        if self._running is not None:
+        if self._running is not None and not self._running.cancelling():  # a second time would cut short its closing
             self._running.cancel()
 
     def joins(self, credentials: Credentials | None) -> bool:
@@ -145,8 +145,8 @@ class Tenure:
             desk.session = None
             await asyncio.shield(self._let_go())
 
-    async def _until_changed(self, session: Awaitable[None]) -> None:
-        running = self._running = asyncio.ensure_future(session)
+    async def _until_changed(self, session: Coroutine[Any, Any, None]) -> None:
+        running = self._running = asyncio.create_task(session)
         try:
             await self._changed.wait()
         finally:
@@ -154,7 +154,7 @@ class Tenure:
                 if self._is_over:
                     await asyncio.wait({running}, timeout=CLOSE_SECONDS)  # it is letting go of its line
             finally:
-                running.cancel()
+                self.abandon()
                 await asyncio.wait({running}, timeout=CLOSE_SECONDS)
 
     async def _let_go(self) -> None:

@@ -163,10 +163,20 @@ async def test_a_database_that_hangs_keeps_nobody_waiting_for_the_agents_turn(pr
 async def test_a_lost_lease_ends_the_line_whoever_has_the_agents_turn(processes):
     user, key = await agent()
     async with two_tabs(processes, key) as (_, _, pbx):
-        office = processes[0].office
+        office, closing, go, closed = processes[0].office, asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def slowly():
+            closing.set()
+            await go.wait()
+            closed.set()
+
+        pbx.close = slowly
         async with office.turn(user.pk):
             office.keeper.lose([user.pk])
-            await until(lambda: pbx.closed)
+            await closing.wait()
+        await until(lambda: office.tenures[user.pk].is_stopped)
+        go.set()  # its end comes twice, and cuts nothing short
+        await closed.wait()
         await until(lambda: made[-1] is not pbx)
 
 
