@@ -38,6 +38,7 @@ JOIN_AGAIN_SECONDS = 1.0  # between attempts to hear what the bus says
 SNAPSHOT_SECONDS = 0.2  # between two snapshots for one tab, however often it asks
 RECHECK_SECONDS = 60.0
 AFTERTHOUGHT_SECONDS = 0.5  # between a check that somebody asked for and another one
+CONNECT_SECONDS = 10.0  # how long the first check may take: a thousand tabs may come at once
 CHECK_SECONDS = 2.0  # how long a check may take; a database that hangs is as bad as one that fails
 ASK_AGAIN_SECONDS = 5.0  # after a check that failed; until then no command waits for another
 TRUST_SECONDS = 120.0  # how long the last check counts while the database cannot be asked
@@ -98,7 +99,9 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         self.host = get_host()
         # Groups first: whatever changes behind the check is told to them.
         await self._join()
-        if why_not := await self._why_not():
+        async with self._checking:
+            why_not = await self._check(CONNECT_SECONDS)
+        if why_not:
             await self._close_for(why_not)
             return
         self._schedule_recheck()
@@ -204,7 +207,7 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
         chore.add_done_callback(self._chores.discard)
 
     async def _carry_out(self, message_id: str, message: dict[str, Any], tab: Tab) -> None:
-        why_not = await self._why_not()
+        why_not = await self._why_not(is_light=message["type"] == "pop")
         if why_not:
             sentence = REFUSALS.get(why_not, "You may not do that.")
             await self._answer(message_id, CommandAnswer(ok=False, message=sentence, code=why_not))
@@ -274,20 +277,27 @@ class TelephoneConsumer(AsyncWebsocketConsumer):
             with contextlib.suppress(db.Error):
                 await self.host.review(self.agent_id)
 
-    async def _why_not(self) -> str:
+    async def _why_not(self, *, is_light: bool = False) -> str:
         """Why this user may not go on: "" if she may, "unchecked" if nobody could tell.
 
         One after the other, so that a tab's messages are carried out in the order in which they came.
+
+        Args:
+            is_light: the last check will do, unless a change of her rights has been told since: what she asks for
+                shows her nothing (each ring asks for its pop, and the page that pops checks again).
         """
         async with self._checking:
-            if asyncio.get_running_loop().time() < self._ask_again_at:
+            now = asyncio.get_running_loop().time()
+            if is_light and not self._is_recheck_due and now - self._allowed_at < RECHECK_SECONDS:
+                return ""
+            if now < self._ask_again_at:
                 return self._trusted()
             return await self._check()
 
-    async def _check(self) -> str:
+    async def _check(self, seconds: float = CHECK_SECONDS) -> str:
         now = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
+            async with asyncio.timeout(seconds):
                 why_not = await check_access(self.agent_id, self._session_key)
         except Exception as error:  # of the database, or of whatever keeps the project's sessions
             logger.warning("The rights of agent %s could not be checked (%s)", self.agent_id, type(error).__name__)

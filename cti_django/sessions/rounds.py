@@ -61,7 +61,7 @@ class Rounds:
                 await self._refresh_rights(running)
                 reap_in -= ROUND_SECONDS
                 if reap_in <= 0:
-                    reap_in = 0.0
+                    reap_in = REAP_SECONDS
                     await WORK_THREADS.run(calllog.reap)
             except db.Error as error:
                 logger.warning("A round was cut short: the database cannot be reached (%s)", type(error).__name__)

@@ -16,6 +16,7 @@ from .. import calllog, metrics
 from ..calls.events import Call, Event
 from ..conf import get_settings
 from ..connectors.base import Connector, Credentials
+from ..contacts.rights import rights_of
 from ..exceptions import CTIError
 from ..logs import SessionLog, session_log
 from ..models import ConnectorAccount
@@ -258,6 +259,7 @@ def _account_of(agent_id: Any) -> ConnectorAccount | None:
 
 def _load(agent_id: Any) -> tuple[ConnectorAccount | None, list[Call], dict[str, str], list[dict[str, Any]]]:
     """The agent's account, her calls that were live when last heard of, her notes on them, and her recent calls."""
+    rights_of(agent_id)  # the first ring shall not have to look them up
     calls = calllog.calls_to_restore(agent_id)
     notes = calllog.notes_for([call.call_id for call in calls], agent_id)
     return _account_of(agent_id), calls, notes, calllog.recent_calls(agent_id, get_settings().recent_seconds)

@@ -16,8 +16,8 @@ DATABASES = {
 }
 if os.environ.get("BENCH_DATABASE"):
     DATABASES = {"default": json.loads(os.environ["BENCH_DATABASE"])}
-# Or every message that a consumer takes would have Django close its connection: the floor would be a new one each time.
-DATABASES["default"]["CONN_MAX_AGE"] = None
+    # Else Django opens a connection for every event: that is no bare query any more.
+    DATABASES["default"]["CONN_MAX_AGE"] = None
 if os.environ.get("REDIS_URL"):
     CHANNEL_LAYERS = {
         "default": {
