@@ -184,7 +184,8 @@ async def test_after_it_comes_back_a_tab_is_told_that_it_is_elected_again(proces
     user, key = await agent()
     async with two_tabs(processes, key) as (a, _, _pbx):
         desk = processes[0].office.desks[user.pk]
-        assert desk.tabs.elected == a.tab
+        await a.say(type="focus", focused=True)
+        await until(lambda: desk.tabs.elected == a.tab)
         while not await a.socket.receive_nothing(timeout=0.1):
             await a.socket.receive_output()
         desk.end_tenure(desk.state)
