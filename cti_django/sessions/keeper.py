@@ -22,7 +22,8 @@ __all__ = ["LOOK_SECONDS", "Keeper"]
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5  # between looks at the leases that others hold
+LOOK_SECONDS = 0.5  # between looks for leases that somebody should hold
+WHOLE_LOOK_SECONDS = 5.0  # between looks at all that are watched: a holder may have changed without a word
 ERRAND_SECONDS = 1.0  # between looks for instructions
 TRUST = 0.8  # the part of a lease's life that counts without a renewal
 RETRY_SECONDS = 1.0  # after a renewal that failed
@@ -221,6 +222,7 @@ class Keeper:
         self._hint.set()
 
     async def _look_around(self) -> None:
+        whole_look_at = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
@@ -231,12 +233,17 @@ class Keeper:
             if not watched:
                 continue
             try:
-                found = await WORK_THREADS.run(lease.look, watched, get_settings().linger_seconds)
+                linger_seconds = get_settings().linger_seconds
+                if now >= whole_look_at:
+                    found = await WORK_THREADS.run(lease.look, watched, linger_seconds)
+                    whole_look_at = now + WHOLE_LOOK_SECONDS
+                else:
+                    found = await WORK_THREADS.run(lease.wanted, linger_seconds)
             except Exception as error:
                 logger.warning("How sessions elsewhere stand could not be seen (%s)", type(error).__name__)
                 continue
             for agent_id, standing in found.items():
-                if agent_id in self._watched:
+                if self._watched.get(agent_id, now + 1) <= now:
                     self._on_look(agent_id, standing)
 
     async def _run_errands(self) -> None:

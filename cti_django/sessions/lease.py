@@ -20,7 +20,6 @@ from django.db.models.functions import Greatest, Now
 from ..models import AgentLease, Instruction
 
 __all__ = [
-    "LOGGED_OUT",
     "Standing",
     "claim",
     "held_by",
@@ -30,10 +29,12 @@ __all__ = [
     "release",
     "renew",
     "take_instructions",
+    "wanted",
 ]
 
 LOGGED_OUT = "logged_out"
 """The link of a session that the agent has ended: it stays in the row, and nobody takes that session over."""
+_LOGGED_OUT = "logged_out"  # a LinkState's value
 _IDS_PER_STATEMENT = 5_000  # SQLite takes 32,766 parameters, PostgreSQL 65,535
 
 
@@ -142,18 +143,36 @@ def look(agent_ids: Collection[Any], linger_seconds: float) -> dict[Any, Standin
         linger_seconds: how long after a crash a session is still wanted, counted from the end of its lease.
     """
     standings = dict.fromkeys(agent_ids, Standing("", 0, False))
+    for ids in _chunks(standings):
+        standings |= _standings(_seen(linger_seconds).filter(agent_id__in=ids))
+    return standings
+
+
+def wanted(linger_seconds: float) -> dict[Any, Standing]:
+    """The leases that nobody holds though somebody should, by the database's clock: few, whatever the number of agents.
+
+    Args:
+        linger_seconds: as for ``look``.
+    """
+    return _standings(_seen(linger_seconds).filter(is_vacant=True, is_missed=True).exclude(link=_LOGGED_OUT))
+
+
+def _seen(linger_seconds: float) -> QuerySet[AgentLease]:
     crashed = ~Q(holder="") & Q(expires_at__gt=_in(-linger_seconds))
-    rows = _rows().annotate(
+    return _rows().annotate(
         is_vacant=ExpressionWrapper(_vacant(), output_field=BooleanField()),
         # Of a row that holds NULL there, SQL says neither yes nor no.
         is_missed=ExpressionWrapper(Q(wanted_until__gt=Now()) | crashed, output_field=BooleanField()),
     )
+
+
+def _standings(rows: QuerySet[AgentLease]) -> dict[Any, Standing]:
     columns = ("agent_id", "holder", "fence", "link", "is_vacant", "is_missed")
-    for ids in _chunks(standings):
-        for agent_id, holder, fence, link, is_vacant, is_missed in rows.filter(agent_id__in=ids).values_list(*columns):
-            is_over = link == LOGGED_OUT
-            is_wanted = bool(is_vacant and is_missed and not is_over)
-            standings[agent_id] = Standing("" if is_vacant else holder, fence, is_wanted, is_over)
+    standings = {}
+    for agent_id, holder, fence, link, is_vacant, is_missed in rows.values_list(*columns):
+        is_over = link == _LOGGED_OUT
+        is_wanted = bool(is_vacant and is_missed and not is_over)
+        standings[agent_id] = Standing("" if is_vacant else holder, fence, is_wanted, is_over)
     return standings
 
 

@@ -44,6 +44,7 @@ class World:
 @pytest.fixture
 async def world(monkeypatch):
     monkeypatch.setattr(keeper_module, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(keeper_module, "WHOLE_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(keeper_module, "ERRAND_SECONDS", 0.02)
     world = World()
     yield world

@@ -252,6 +252,10 @@ def test_agents_stand_as_the_database_sees_them_in_one_question(database):
         long_crashed: Standing("", 1, False),
         never: NOBODY,
     }
+    with CaptureQueriesContext(connection) as queries:
+        wanted = lease.wanted(45.0)
+    assert len(queries) == 1
+    assert wanted == {agent_id: standing for agent_id, standing in standings.items() if standing.is_wanted}
 
 
 def test_what_somebody_looks_vacant_is_what_can_be_claimed(database):

@@ -72,6 +72,7 @@ async def processes(redis_server, settings, fake_telephone_system, monkeypatch):
     monkeypatch.setattr(mailbox, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(mailbox, "SILENT_SECONDS", 0.6)
     monkeypatch.setattr(keeper_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(keeper_module, "WHOLE_LOOK_SECONDS", 0.2)
     monkeypatch.setattr(keeper_module, "ERRAND_SECONDS", 0.05)
     both = Process(), Process()
     yield both
