@@ -102,6 +102,7 @@ LINE_TEXTS = (
     _("Your phone is already ringing for another call."),
     _("Your phone declined or did not answer."),
     _("No phone of yours is registered."),
+    _("The line was lost while the call was being placed; it may come about all the same."),
     _("The telephone service refused that number."),
     _("An e-mail address and a password, or an API key, are needed."),
     _("Enter the code of your second factor."),

@@ -129,8 +129,11 @@ class _Director:
 
     async def _conclude(self) -> Verdict:
         await self._mend()
-        await self._console.hang_up_all()
-        settled = await until(self._watch.has_settled, SETTLE_SECONDS)
+        settled = False
+        for _second in range(round(SETTLE_SECONDS)):
+            await self._console.hang_up_all()  # again and again: a dial may come late out of a process that was stopped
+            if settled := await until(self._watch.has_settled, 1.0):
+                break
         await asyncio.sleep(WRITE_SECONDS)
         self._watch.finish()
         self._site.journal.read()
