@@ -32,7 +32,7 @@ BACKPRESSURE_SECONDS = 5.0  # how long ``room`` holds up whoever waits for it
 
 _FILLING = 0.8  # how full the outbox is when it first complains
 _AT_EXIT = 5.0  # seconds that the process's end waits for the last calls
-_GATHER = 0.05  # seconds between two writes: at a busy hour one takes many calls, in a quiet one none waits
+_GATHER = 0.05  # seconds between two writes, except of a call that nobody has answered: its page is about to open
 
 
 class Said(NamedTuple):
@@ -320,7 +320,8 @@ class Outbox:
             resume_deadline = time.monotonic() + pause
             while not self._is_closing:
                 left = resume_deadline - time.monotonic()
-                if self._waiting and (left <= 0 or self._is_hurried):
+                begins = pause == _GATHER and any(not entry.call.connected_at for entry in self._waiting.values())
+                if self._waiting and (left <= 0 or self._is_hurried or begins):
                     break
                 self._changed.wait(left if self._waiting else None)
             self._is_hurried = False

@@ -308,6 +308,21 @@ def test_many_calls_are_written_in_batches(outbox: Outbox, pen: Pen) -> None:
     assert [len(batch) for batch in pen.written] == [1, 200, 200, 50]
 
 
+def test_what_follows_gathers_for_a_moment_and_a_call_that_begins_does_not_wait(
+    outbox: Outbox, pen: Pen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cti_django.outbox._GATHER", 60.0)
+    put(outbox, event(call()))
+    assert outbox.flush(5.0)
+    pen.is_writing.clear()
+    put(outbox, life()[1])
+    assert not pen.is_writing.wait(0.1)
+    put(outbox, event(call("c2")))
+    assert pen.is_writing.wait(5)
+    assert outbox.flush(5.0)
+    assert [len(batch) for batch in pen.written] == [1, 2]
+
+
 def test_closing_writes_what_is_there_and_the_next_event_starts_anew(outbox: Outbox, pen: Pen) -> None:
     put(outbox, event(call()))
     outbox.close(5.0)
