@@ -365,6 +365,12 @@ class Desk:
         self.tabs.forget(lambda tab: tab.say is None)
         self.tabs.elected = ""  # the next election tells whom it elects
 
+    async def tell_standing(self, state: SessionState) -> None:
+        """How she stands without a session."""
+        self.state = state
+        await self.tell_tabs_here({"type": "session", "session": state.to_json()})
+        await self.send_snapshots()
+
     async def tell_tabs_here(self, message: dict[str, Any]) -> None:
         """Say something to the tabs of this process that is not numbered: the holder knows nothing of it."""
         for tab in self.tabs.here:

@@ -14,7 +14,7 @@ from .mailbox import Mailbox
 from .session import CommandAnswer
 from .tabs import MAX_POPPED, Tab
 
-__all__ = ["Exchange"]
+__all__ = ["UNHEARD", "Exchange"]
 
 logger = logging.getLogger(__name__)
 

@@ -22,13 +22,13 @@ from ..exceptions import CTIError
 from ..threads import WORK_THREADS
 from . import lease
 from .desk import Desk
-from .exchange import Exchange
+from .exchange import UNHEARD, Exchange
 from .herald import ask_for_veto
 from .office import UNKNOWN, Office
 from .rounds import Rounds
 from .session import CommandAnswer, LinkState, SessionState
 from .tabs import Tab
-from .tenure import proof
+from .tenure import NO_ACCOUNT, has_account, proof
 
 __all__ = ["SessionHost", "current_host", "get_host", "shut_down"]
 
@@ -169,6 +169,10 @@ class SessionHost:
                 if desk.session is not None:
                     desk.session.retry_now()
                 return CommandAnswer(ok=True)
+            if credentials is None and tenure is None and not await has_account(agent_id):
+                # No lease for whoever only looks at pages that have a bar. She is told behind the answer.
+                self.office.begin(desk.tell_standing(NO_ACCOUNT))
+                return CommandAnswer(ok=True)
             # The former session lets go of the lease before the next one claims it.
             await self.office.stop(agent_id)
             # Whoever gets the answer must not take the former session's state for the new one's.
@@ -200,6 +204,8 @@ class SessionHost:
         desk = self.office.desks.get(agent_id)
         if desk is None or not self.office.is_elsewhere(desk):
             answer = await self.act(agent_id, tab.tab_id, kind, message)
+        elif self.office.is_silent(desk.elsewhere):
+            answer = UNHEARD
         else:
             if kind == "command":
                 parse_command(message)

@@ -70,6 +70,10 @@ class Mailbox:
         """Whether that process has been heard lately."""
         return holder in self._heard_at
 
+    def misses(self, holder: str) -> bool:
+        """Whether that process was heard once and is not any more."""
+        return holder in self._dropped
+
     async def start(self) -> None:
         """Begin to read and beat, once; returns when the bus answers, or does not soon."""
         if self._is_started or not bus.spans_processes():

@@ -42,6 +42,7 @@ STAND_BACK_SECONDS = 3.0  # after handing a session over, before this process wo
 TAKING_OVER = SessionState(
     state=LinkState.CONNECTING, code="taking_over", message="Your session is being taken over from another server."
 )
+LOGGED_OUT = SessionState(state=LinkState.LOGGED_OUT)
 CLOSED = SessionState(
     state=LinkState.LOGGED_OUT, code="closed", message="Your telephone session was closed by an administrator."
 )
@@ -91,6 +92,10 @@ class Office:
     def is_elsewhere(self, desk: Desk) -> bool:
         """Whether another process runs the agent's session, as far as this one knows."""
         return bool(desk.elsewhere) and not self.runs(desk.agent_id)
+
+    def is_silent(self, holder: str) -> bool:
+        """Whether another process is known not to answer now, so that asking it would only cost time."""
+        return self.mailbox.misses(holder)
 
     def held_agent(self, name: str) -> Any:
         """The agent whose id travels as `name`, if this process may act for her; else None."""
@@ -194,7 +199,7 @@ class Office:
         waiting.cancel()
         return tenure.is_claimed.is_set()
 
-    async def close(self, agent_id: Any, state: SessionState | None = None) -> None:
+    async def close(self, agent_id: Any) -> None:
         """End the agent's session here, unless a tab has come back or it is to be kept open."""
         async with self.turn(agent_id):
             desk = self.desks.get(agent_id)
@@ -308,6 +313,8 @@ class Office:
             if standing.is_wanted or (desk.is_wanted and not standing.is_over):
                 self.start(desk)
             else:
+                if standing.is_over:
+                    desk.state = LOGGED_OUT  # or her pages would log in again
                 await desk.tabs.elect(desk.fence)
                 await desk.send_snapshots()
 

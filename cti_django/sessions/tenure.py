@@ -28,7 +28,7 @@ from .mailbox import Mailbox
 from .registry import build_connector
 from .session import AgentSession, LinkState, SessionState, call_id_for
 
-__all__ = ["Tenure", "proof"]
+__all__ = ["Tenure", "has_account", "proof"]
 
 logger = logging.getLogger(__name__)
 
@@ -251,6 +251,14 @@ class Tenure:
             if self.desk.session is None:  # else it goes on meanwhile
                 await self.desk.tell(WAITING_FOR_DATABASE)
             await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def has_account(agent_id: Any) -> bool:
+    """Whether there is anything to log the agent in with; True while the database cannot say."""
+    try:
+        return await WORK_THREADS.run(_account_of, agent_id) is not None
+    except db.Error:
+        return True
 
 
 def _account_of(agent_id: Any) -> ConnectorAccount | None:

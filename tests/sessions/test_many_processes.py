@@ -345,3 +345,35 @@ async def test_a_session_is_kept_without_a_tab_and_by_one_process_only(processes
         made[-1].leg(CallState.RINGING)
         await b.hear_event("RINGING")
     assert len(made) == 1
+
+
+async def test_a_session_that_an_operator_closed_stays_closed_whatever_other_processes_see(processes):
+    user, key = await agent()
+    async with two_tabs(processes, key) as (a, b, pbx):
+        await sync_to_async(lease.instruct)([user.pk], "close")
+        for tab in (a, b):
+            await code_of(tab, "closed")
+        await until(lambda: pbx.closed)
+        while (snapshot := await b.hear("snapshot"))["seq"] < desk_module.NEVER_NUMBERED:
+            pass
+        assert snapshot["session"]["state"] == "logged_out"  # a page logs in by itself where it reads "none"
+        assert (await AgentLease.objects.aget(agent=user)).holder == ""
+    assert len(made) == 1
+
+
+async def test_a_command_to_a_process_that_has_fallen_silent_is_refused_at_once(processes, settings):
+    settings.CTI_DJANGO = {**settings.CTI_DJANGO, "LEASE_SECONDS": 60, "COMMAND_SECONDS": 30}
+    _, key = await agent()
+    async with two_tabs(processes, key) as (_, b, _):
+        await until(lambda: processes[1].office.mailbox.hears(processes[0].office.holder))
+        processes[0].crash()
+        await code_of(b, "taking_over")
+        assert (await b.answer("1", type="command", command="call", number="10032"))["code"] == "not_connected"
+
+
+async def test_whoever_has_no_account_claims_no_lease(processes):
+    user, key = await agent(account=False)
+    async with processes[0].tab(key, "tab-aaaaaaaa") as a:
+        assert (await a.answer("1", type="login"))["ok"]
+        assert (await a.hear("snapshot"))["session"]["code"] == "no_account"
+    assert not await AgentLease.objects.filter(agent=user).aexists()
