@@ -84,6 +84,7 @@ class Browser:
         self.port = 0
         self.sockets = 0
         self.popped: list[str] = []
+        self._connections = 0
         self.grants: list[Grant] = []
         self.stale: list[StaleEnvelope] = []
         self.refusals: list[str] = []
@@ -168,7 +169,8 @@ class Browser:
         pending = [question.message for question in self._questions.values()]
         self._rejoins = not any(message["type"] == "login" for message in pending)
         hello = {"type": "hello", "tab": self.tab, "focused": self.focused, "popped": self.popped[-MAX_POPPED:]}
-        for message in [hello, *pending]:
+        self._connections += 1
+        for message in [{**hello, "connection": self._connections}, *pending]:
             self._send(message)
         self._await_snapshot()
         self._set_timer("ping", PING_SECONDS, self._ping)
