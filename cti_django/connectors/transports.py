@@ -20,10 +20,12 @@ from yarl import URL
 
 from ..exceptions import ConnectionLost, RESTError
 
-__all__ = ["HTTPAnswer", "HTTPClient", "Network", "WebSocket", "WebSocketClient"]
+__all__ = ["UNREACHABLE", "HTTPAnswer", "HTTPClient", "Network", "WebSocket", "WebSocketClient"]
 
 MAX_BODY = 1_048_576  # bytes of an HTTP answer
 MAX_FRAME = 2_097_152  # bytes of a WebSocket message; SIP allows far less, and refuses it without losing the line
+UNREACHABLE = "unreachable"
+"""The code of a ConnectionLost whose request was surely not sent."""
 HEARTBEAT_SECONDS = 15.0
 """A WebSocket ping after this long without a word; half as long again without one, and the line counts as lost.
 
@@ -261,7 +263,7 @@ def _told_plainly(host: str) -> Iterator[None]:
     except aiohttp.WSServerHandshakeError as error:
         raise ConnectionLost(f"{host} did not open the telephone line (HTTP status {error.status}).") from None
     except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError):
-        raise ConnectionLost(f"{host} cannot be reached.", code="unreachable") from None
+        raise ConnectionLost(f"{host} cannot be reached.", code=UNREACHABLE) from None
     except TimeoutError:
         raise ConnectionLost(f"{host} did not answer in time.", code="timed_out") from None
     except (aiohttp.ClientError, aiohttp.InvalidURL, OSError):

@@ -89,19 +89,18 @@ class Tenure:
 
     def joins(self, credentials: Credentials | None) -> bool:
         """Whether who logs in with `credentials` (None: the stored account's) gets this session."""
-        session = self.desk.session
-        if self.is_leaving or self._is_over:
-            return False
-        used = self.desk.credentials if session is None else session.connector.credentials
-        return credentials is None or credentials == used
+        return not (self.is_leaving or self._is_over) and (credentials is None or credentials == self._used)
 
     def joins_by_proof(self, given: str) -> bool:
         """``joins`` for somebody in another process; `given` "" for the stored account."""
+        used = self._used
+        is_used = not given or (used is not None and hmac.compare_digest(given, proof(used)))
+        return is_used and self.joins(None)
+
+    @property
+    def _used(self) -> Credentials | None:
         session = self.desk.session
-        used = self.desk.credentials if session is None else session.connector.credentials
-        if self.is_leaving or self._is_over:
-            return False
-        return not given or (used is not None and hmac.compare_digest(given, proof(used)))
+        return self.desk.credentials if session is None else session.connector.credentials
 
     @property
     def _is_over(self) -> bool:
@@ -256,7 +255,7 @@ class Tenure:
 async def has_account(agent_id: Any) -> bool:
     """Whether there is anything to log the agent in with; True while the database cannot say."""
     try:
-        return await WORK_THREADS.run(_account_of, agent_id) is not None
+        return await WORK_THREADS.run(ConnectorAccount.objects.filter(user_id=agent_id).exists)
     except db.Error:
         return True
 

@@ -7,6 +7,7 @@ from ...calls.notifications import DialNotification, DialStage, Notification, Se
 from ...calls.numbers import Party, digits_to_dial
 from ...exceptions import ConnectionLost, RESTError
 from ...wire.voipstudio_rest import Refusal, place_call_request, read_placed
+from ..transports import UNREACHABLE
 from .api import API
 
 __all__ = ["Dialler"]
@@ -15,7 +16,6 @@ AT_ONCE_SECONDS = 1.0  # the service fails sooner than this only if there is no 
 NOT_REGISTERED = "No phone of yours is registered."
 NOT_TAKEN = "Your phone declined or did not answer."
 IN_DOUBT = "The line was lost while the call was being placed; it may come about all the same."
-UNREACHABLE = "unreachable"  # the code of a request that was surely not sent
 REFUSED = "The telephone service refused that number."
 
 
