@@ -289,7 +289,9 @@ class Desk:
                 call["note"] = text
 
     def _close_dossier(self, call: Call, json: dict[str, Any]) -> None:
-        self._dossiers.pop(call.call_id, None)
+        dossier = self._dossiers.pop(call.call_id, None)
+        if dossier is not None:
+            json["note"] = dossier.note  # she may have written one since `json` was made
         self.recent = [json, *(c for c in self.recent if c["id"] != call.call_id)][:MAX_RECENT]
 
     # -- the pop ------------------------------------------------------------------------------------------------

@@ -122,6 +122,10 @@ class Watcher:
         (dialog,) = info.dialogs
         return info.version, dialog.state
 
+    async def closed(self) -> None:
+        """Until the server has closed the line."""
+        await asyncio.wait_for(self._task, PATIENCE)
+
     async def close(self) -> None:
         self._task.cancel()
         await self.socket.close()

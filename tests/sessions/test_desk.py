@@ -207,3 +207,14 @@ async def test_an_ended_call_is_among_the_recent_ones_with_its_note(desk, world)
     await desk.tell(event(CallState.HANGUP))
     assert desk.recent[0]["status"] == "HANGUP"
     assert desk.recent[0]["note"] == "call back"
+
+
+async def test_a_note_that_is_saved_while_the_end_is_told_stands_among_the_recent_calls(desk, world, monkeypatch):
+    async def room() -> bool:
+        desk.note_changed("c1", "just in time")
+        return True
+
+    await desk.tell(event(CallState.CONNECTED))
+    monkeypatch.setattr("cti_django.sessions.desk.calllog.room", room)
+    await desk.tell(event(CallState.HANGUP))
+    assert desk.recent[0]["note"] == "just in time"
