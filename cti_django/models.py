@@ -219,6 +219,7 @@ _END_REASONS = {
     EndReason.CANCELLED: _("cancelled"),
     EndReason.INFERRED: _("end not seen"),
     EndReason.TRANSFERRED: _("transferred"),
+    EndReason.ELSEWHERE: _("answered elsewhere"),
 }
 
 

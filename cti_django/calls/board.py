@@ -11,9 +11,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from .entry import RANK, Entry, enriched, is_another_leg, is_new_ring, moved
+from .entry import RANK, Entry, enriched, is_another_leg, is_new_ring, is_updated, moved
 from .events import Call, CallEvent, Event, EventName, SessionEvent
-from .notifications import DialNotification, DialStage, LegNotification, Notification, SessionNotification, Snapshot
+from .notifications import (
+    DialNotification,
+    DialStage,
+    LegNotification,
+    Notification,
+    PresenceNotification,
+    SessionNotification,
+    Snapshot,
+)
 from .numbers import Party, PartyKind, same_party
 from .states import CallState, Direction, EndReason, may_become
 
@@ -110,6 +118,8 @@ class CallBoard:
                 events.extend(self._fold_dial(notification, now))
             case SessionNotification():
                 events.append(_session_event(notification, now))
+            case PresenceNotification():
+                pass  # says nothing of calls
         return events
 
     def _fold_leg(self, leg: LegNotification, now: datetime, *, live_news: bool) -> list[CallEvent]:
@@ -183,9 +193,11 @@ class CallBoard:
             self._add(entry)
             # An end that is all we ever saw is worth telling when it is news, not when a full state lists it.
             return [event] if tell_end or not entry.ended else []
-        call = entry.call = enriched(call, leg, best_leg)
+        before, call = call, enriched(call, leg, best_leg)
+        entry.call = call
         if state is None or state is call.state or not may_become(call.state, state):
-            return []
+            is_news = before.provider_call_id != "" and is_updated(call, before)
+            return [CallEvent(name=EventName.UPDATED, call=call, at=now)] if is_news else []
         events = []
         if call.state is CallState.INITIAL and state is not CallState.HANGUP:
             # The dialog overtook the answer to the dial request: the agent must have picked up.

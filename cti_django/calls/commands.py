@@ -18,17 +18,26 @@ from .states import CallState, Direction
 __all__ = [
     "MAX_TEXT",
     "Answer",
+    "CancelTransfer",
     "Capability",
     "Command",
+    "CompleteTransfer",
+    "Consult",
     "Dial",
+    "DoNotDisturb",
     "HangUp",
     "Hold",
     "Link",
     "Logout",
+    "Pause",
+    "QueueLogin",
+    "QueueLogout",
     "Resume",
+    "SendDTMF",
     "Subscribe",
     "Transfer",
     "TwoFactorCode",
+    "Unpause",
     "actions",
     "parse_command",
     "refusal",
@@ -50,6 +59,11 @@ class Capability(StrEnum):
     TRANSFER = "transfer"  # blind transfer of a connected call
     TRANSFER_HELD = "transfer_held"  # blind transfer of a call on hold
     DEFLECT = "deflect"  # blind transfer of an inbound call that rings
+    CONSULT = "consult"  # attended transfer: ask somebody first, then complete it or go back
+    DTMF = "dtmf"  # press keys for the other side's menu
+    QUEUES = "queues"  # log in to queues and out of them
+    PAUSE = "pause"  # get no queue calls for a while
+    DND = "dnd"  # do not disturb
     SUBSCRIBE = "subscribe"  # watch further nodes
     LINK = "link"  # show a link on the agent's softphone
     DIRECTORY = "directory"  # list the colleagues
@@ -117,6 +131,75 @@ class Transfer(_CallCommand):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Consult(_CallCommand):
+    """Put the call on hold and call `number`, to hand the call over afterwards (attended transfer)."""
+
+    capability = Capability.CONSULT
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteTransfer(_CallCommand):
+    """Connect the call with whoever is being consulted, and leave."""
+
+    capability = Capability.CONSULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelTransfer(_CallCommand):
+    """Leave whoever is being consulted and go back to the call."""
+
+    capability = Capability.CONSULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendDTMF(_CallCommand):
+    """Press `digits` (1 to 32 of 0-9 * # A-D) for the other side to hear."""
+
+    capability = Capability.DTMF
+    digits: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLogin(Command):
+    """Serve `queue` from now on; "" all of the agent's."""
+
+    capability = Capability.QUEUES
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLogout(Command):
+    """Serve `queue` no longer; "" all of the agent's."""
+
+    capability = Capability.QUEUES
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause(Command):
+    """Get no queue calls until Unpause; `reason` is for the supervisor."""
+
+    capability = Capability.PAUSE
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpause(Command):
+    """Get queue calls again."""
+
+    capability = Capability.PAUSE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoNotDisturb(Command):
+    """`state` "on": the agent's phone takes no calls; "off": it does again."""
+
+    capability = Capability.DND
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Link(_CallCommand):
     """Show a link on the agent's softphone while the call lasts."""
 
@@ -154,12 +237,22 @@ _FORMS: dict[str, tuple[type[Command], dict[str, bool]]] = {
     "hold": (Hold, {"call_id": True}),
     "resume": (Resume, {"call_id": True}),
     "transfer": (Transfer, {"call_id": True, "number": True}),
+    "consult": (Consult, {"call_id": True, "number": True}),
+    "complete": (CompleteTransfer, {"call_id": True}),
+    "back": (CancelTransfer, {"call_id": True}),
+    "dtmf": (SendDTMF, {"call_id": True, "digits": True}),
+    "queue_login": (QueueLogin, {"queue": False}),
+    "queue_logout": (QueueLogout, {"queue": False}),
+    "pause": (Pause, {"reason": False}),
+    "unpause": (Unpause, {}),
+    "dnd": (DoNotDisturb, {"state": True}),
     "subscribe": (Subscribe, {"node": True}),
     "link": (Link, {"call_id": True, "url": True, "text": False}),
     "code": (TwoFactorCode, {"code": True, "nonce": False}),
     "logout": (Logout, {}),
 }
 
+_PATTERNS = {"digits": re.compile(r"[0-9*#A-Da-d]{1,32}"), "state": re.compile(r"on|off")}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]")
 
 
@@ -192,6 +285,8 @@ def _text(message: Mapping[str, Any], key: str, *, required: bool) -> str:
     value = value.strip()
     if required and not value:
         raise InvalidCommand(f"“{key}” is missing.")
+    if key in _PATTERNS and not _PATTERNS[key].fullmatch(value):
+        raise InvalidCommand(f"“{key}” cannot be that.")
     return value
 
 
@@ -239,6 +334,10 @@ def _needed(command: _CallCommand, call: Call) -> Capability | None:
     inbound = call.direction is Direction.INBOUND
     ringing = call.state is CallState.RINGING
     starting = call.state in (CallState.INITIAL, CallState.ACCEPTED)
+    if isinstance(command, (CompleteTransfer, CancelTransfer)):
+        return Capability.CONSULT if call.consult else None
+    if call.consult and not isinstance(command, (SendDTMF, Link)):
+        return None  # complete it or go back first: what would happen to whom is anybody's guess
     if isinstance(command, Answer):
         return Capability.ANSWER if ringing and inbound else None
     if isinstance(command, HangUp):
@@ -249,6 +348,10 @@ def _needed(command: _CallCommand, call: Call) -> Capability | None:
         return Capability.HOLD if call.state is CallState.CONNECTED else None
     if isinstance(command, Resume):
         return Capability.HOLD if call.state is CallState.ON_HOLD else None
+    if isinstance(command, Consult):
+        return Capability.CONSULT if call.state in (CallState.CONNECTED, CallState.ON_HOLD) else None
+    if isinstance(command, SendDTMF):
+        return Capability.DTMF if call.state is CallState.CONNECTED or call.consult else None
     if isinstance(command, Transfer):
         if call.state is CallState.CONNECTED:
             return Capability.TRANSFER
@@ -268,6 +371,10 @@ _OFFERED = {
     "hold": Hold(command_id="", call_id="-"),
     "resume": Resume(command_id="", call_id="-"),
     "transfer": Transfer(command_id="", call_id="-", number=""),
+    "consult": Consult(command_id="", call_id="-", number=""),
+    "complete": CompleteTransfer(command_id="", call_id="-"),
+    "back": CancelTransfer(command_id="", call_id="-"),
+    "dtmf": SendDTMF(command_id="", call_id="-", digits="1"),
 }
 
 

@@ -8,7 +8,7 @@ from .notifications import LegNotification
 from .numbers import Party, PartyKind, same_party
 from .states import CallState, Direction, EndReason
 
-__all__ = ["LATE", "RANK", "STALE", "Entry", "enriched", "is_another_leg", "is_new_ring", "moved"]
+__all__ = ["LATE", "RANK", "STALE", "Entry", "enriched", "is_another_leg", "is_new_ring", "is_updated", "moved"]
 
 LATE = timedelta(seconds=2)
 """A leg that first shows up this soon after its call ended is an old notification, not a new call."""
@@ -92,21 +92,42 @@ def moved(call: Call, state: CallState, now: datetime, *, reason: EndReason | No
             reason = EndReason.COMPLETED
         else:
             reason = EndReason.MISSED if call.direction is Direction.INBOUND else EndReason.NO_ANSWER
-    return replace(call, state=state, ended_at=now, end_reason=reason, cause=cause)
+    return replace(call, state=state, ended_at=now, end_reason=reason, cause=cause, consult=None)
 
 
 def enriched(call: Call, leg: LegNotification, best_leg: str) -> Call:
-    """`call` with what `leg` knows better; what is known is never unlearnt."""
+    """`call` with what `leg` knows better; what is known is never unlearnt, unless the leg follows its remote party."""
     inbound = call.direction is Direction.INBOUND
     source, destination = (leg.remote, leg.local) if inbound else (leg.local, leg.remote)
     new_source, new_destination = _better(call.source, source), _better(call.destination, destination)
     provider_call_id = call.provider_call_id or leg.provider_call_id
-    known = (call.source, call.destination, call.leg_id, call.provider_call_id)
-    if known == (new_source, new_destination, best_leg, provider_call_id):
+    if leg.follows_remote and leg.leg_id == best_leg and leg.remote.kind is not PartyKind.UNAVAILABLE:
+        if inbound:
+            new_source = _replaced(call.source, leg.remote)
+        else:
+            new_destination = _replaced(call.destination, leg.remote)
+    consult = leg.consult if leg.leg_id == best_leg else call.consult
+    known = (call.source, call.destination, call.leg_id, call.provider_call_id, call.consult)
+    if known == (new_source, new_destination, best_leg, provider_call_id, consult):
         return call
     return replace(
-        call, source=new_source, destination=new_destination, leg_id=best_leg, provider_call_id=provider_call_id
+        call,
+        source=new_source,
+        destination=new_destination,
+        leg_id=best_leg,
+        provider_call_id=provider_call_id,
+        consult=consult,
     )
+
+
+def is_updated(call: Call, before: Call) -> bool:
+    """Whether the agent should hear of `call` although its state is that of `before`."""
+    return call.consult != before.consult or not same_party(call.remote, before.remote)
+
+
+def _replaced(known: Party, told: Party) -> Party:
+    """`told`, unless it is `known` in another spelling: then that, with the name if it had none."""
+    return _better(known, told) if same_party(known, told) else told
 
 
 def _better(known: Party, told: Party) -> Party:

@@ -30,6 +30,7 @@ class EventName(StrEnum):
     ON_HOLD = "ON_HOLD"
     HANGUP = "HANGUP"
     CANCEL = "CANCEL"
+    UPDATED = "UPDATED"  # ours: the call's state is the same, the other side or `consult` is not
     INFO = "INFO"
     ERROR = "ERROR"
 
@@ -50,6 +51,7 @@ class Call:
         cause: the system's own words for its end, "" if it told none.
         end_reason: why it is over, None while it lives.
         command_id: of the Dial command that began it, "" for all others.
+        consult: whom the agent asks before she transfers the call, while she does.
         started_at, connected_at, ended_at: aware UTC; None if it has not come to that.
     """
 
@@ -64,6 +66,7 @@ class Call:
     cause: str = ""
     end_reason: EndReason | None = None
     command_id: str = ""
+    consult: Party | None = None
     started_at: datetime | None = None
     connected_at: datetime | None = None
     ended_at: datetime | None = None
@@ -94,6 +97,7 @@ class Call:
             "number": self.remote.number or self.remote.extension,
             "kind": self.remote.kind.value,
             "node": self.node,
+            "consult": {"number": _shown(self.consult), "name": self.consult.name} if self.consult else None,
             "endReason": self.end_reason.value if self.end_reason else "",
             "startedAt": _iso(self.started_at),
             "connectedAt": _iso(self.connected_at),
@@ -103,10 +107,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEvent:
-    """A call has reached a new state.
+    """A call has reached a new state, or something else about it has changed.
 
     Args:
-        name: the state's name.
+        name: the state's name, or UPDATED.
         call: the call, as it is now.
         at: when, aware UTC.
         message: a plain sentence, mostly "".
@@ -152,6 +156,10 @@ class SessionEvent:
 
 
 Event = CallEvent | SessionEvent
+
+
+def _shown(party: Party) -> str:
+    return party.number or party.extension or party.number_raw
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -18,6 +18,7 @@ __all__ = [
     "DialStage",
     "LegNotification",
     "Notification",
+    "PresenceNotification",
     "SessionNotification",
     "Snapshot",
 ]
@@ -39,6 +40,9 @@ class LegNotification:
         end_reason: with HANGUP, if the system told it.
         cause: with HANGUP, the system's own words, "" if it told none.
         started_at: when the call began, aware UTC, if the system told it.
+        follows_remote: `remote` is who the agent speaks with now, whoever it was before (a transfer replaces it); else
+            what is known of the other side is never unlearnt.
+        consult: whom the agent asks before she transfers the call, while she does.
         reuses_ids: the system may give a leg_id to one call after the other, and says everything in order: a leg that
             begins again is another call.
         raw: the wire's own fields, kept for signal receivers and logs.
@@ -54,6 +58,8 @@ class LegNotification:
     end_reason: EndReason | None = None
     cause: str = ""
     started_at: datetime | None = None
+    follows_remote: bool = False
+    consult: Party | None = None
     reuses_ids: bool = False
     raw: Mapping[str, str] = field(default_factory=dict)
 
@@ -118,4 +124,19 @@ class Snapshot:
     legs: tuple[LegNotification, ...] = ()
 
 
-Notification = LegNotification | DialNotification | SessionNotification | Snapshot
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresenceNotification:
+    """How the agent stands with the queues now.
+
+    Args:
+        queues: the queues that she may serve, and whether she is logged in to each.
+        is_paused: she is logged in, and gets no queue calls for the moment.
+        is_dnd: her phone takes no calls at all; None if the system does not tell.
+    """
+
+    queues: Mapping[str, bool] = field(default_factory=dict)
+    is_paused: bool = False
+    is_dnd: bool | None = None
+
+
+Notification = LegNotification | DialNotification | SessionNotification | PresenceNotification | Snapshot

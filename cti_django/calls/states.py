@@ -51,6 +51,7 @@ class EndReason(StrEnum):
     CANCELLED = "cancelled"  # click-to-call that the agent's own phone did not take
     INFERRED = "inferred"  # nobody saw the end; it was missing from a full state
     TRANSFERRED = "transferred"
+    ELSEWHERE = "elsewhere"  # inbound, a colleague or another phone of the agent took it
 
 
 _LIVE = frozenset({CallState.CONNECTED, CallState.ON_HOLD, CallState.HANGUP})

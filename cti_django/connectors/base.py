@@ -13,8 +13,9 @@ from ..calls.commands import Capability, Command
 from ..calls.events import Call
 from ..calls.notifications import Notification
 from ..calls.numbers import DEFAULT_NUMBER_PLAN, NumberPlan
+from ..exceptions import ConnectorError
 
-__all__ = ["Connector", "Credentials"]
+__all__ = ["Connector", "Credentials", "Finding"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,23 @@ class Credentials:
     username: str = ""
     password: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one step of an examination has found.
+
+    Args:
+        step: what was tried, in a few words ("Log in to the manager").
+        ok: whether it went well; None if it could not be tried, or says nothing either way.
+        message: what was found, a plain sentence without secrets.
+        advice: what to do about it, "" if nothing.
+    """
+
+    step: str
+    ok: bool | None
+    message: str
+    advice: str = ""
 
 
 class Connector(ABC):
@@ -50,6 +68,10 @@ class Connector(ABC):
 
     number_plan_defaults: ClassVar[NumberPlan] = DEFAULT_NUMBER_PLAN
     """How this kind of system writes numbers; the agent's region is added to it."""
+
+    takes_typed_credentials: ClassVar[bool] = True
+    """Whether an agent may log in with what she types. Where the account alone says which phone is hers (a manager
+    connection that serves all agents), what she typed could name anybody's."""
 
     capabilities: frozenset[Capability]
     """What this system can do. May shrink while connected (a system that turns out to refuse hold)."""
@@ -111,8 +133,26 @@ class Connector(ABC):
         Where a system cannot be asked, or the line is not there, nothing happens.
         """
 
+    async def examine(self, *, number: str = "") -> AsyncIterator[Finding]:
+        """Try, step by step, everything that this connector needs, for ``manage.py cti_doctor``. Never raises.
+
+        Leaves nothing behind: what it opens it closes. To be called on a connector that is not open.
+
+        Args:
+            number: place a call to it at the end, in which the agent's own phone rings; "" for none.
+        """
+        try:
+            await self.open()
+        except ConnectorError as error:
+            yield Finding(step="Log in", ok=False, message=str(error))
+        else:
+            yield Finding(step="Log in", ok=True, message="The telephone system accepts the account.")
+        await self.close()
+
     async def directory(self) -> list[dict[str, str]]:
         """The colleagues, for transfers: [{"number": "10032", "name": "Bob Agent", "node": "user:10032"}].
+
+        A system that knows how they stand adds "presence": "idle", "ringing", "busy", "hold" or "offline".
 
         Empty unless Capability.DIRECTORY is there.
 

@@ -17,9 +17,9 @@ from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 from ..calls.board import CallBoard
-from ..calls.commands import Answer, Command, Dial, Logout, Transfer, TwoFactorCode, refusal
+from ..calls.commands import Answer, Command, CompleteTransfer, Dial, Logout, Transfer, TwoFactorCode, refusal
 from ..calls.events import Call, Event, EventName, SessionEvent
-from ..calls.notifications import DialNotification, DialStage, Notification, Snapshot
+from ..calls.notifications import DialNotification, DialStage, Notification, PresenceNotification, Snapshot
 from ..calls.states import CallState, EndReason
 from ..connectors.base import Connector
 from ..exceptions import CommandRefused, ConnectionLost, CTIError, LoginRefused
@@ -60,6 +60,7 @@ class SessionState:
     number: str = ""
     capabilities: tuple[str, ...] = ()
     subscriptions: tuple[str, ...] = ()
+    presence: PresenceNotification | None = None
     retry_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -72,8 +73,13 @@ class SessionState:
             "number": self.number,
             "capabilities": list(self.capabilities),
             "subscriptions": list(self.subscriptions),
+            "presence": _presence(self.presence),
             "retryAt": self.retry_at.isoformat(timespec="milliseconds") if self.retry_at else None,
         }
+
+
+def _presence(told: PresenceNotification | None) -> dict[str, Any] | None:
+    return {"queues": dict(told.queues), "paused": told.is_paused, "dnd": told.is_dnd} if told else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +187,9 @@ class AgentSession:
             self._give_up_after(DOUBT_SECONDS)
         if isinstance(notification, Snapshot) and not notification.node:
             self._reaper.note_snapshot(now)
+        if isinstance(notification, PresenceNotification):
+            self.state = replace(self.state, presence=notification)
+            await self._say(self.state)
 
     async def _wait_to_retry(self, lost: ConnectionLost) -> None:
         await self.connector.close()
@@ -234,6 +243,7 @@ class AgentSession:
             number=self.state.number,
             capabilities=self._capabilities(),
             subscriptions=self.state.subscriptions if keeps_nodes else (),
+            presence=self.state.presence if keeps_nodes else None,
             **facts,
         )
         await self._say(self.state)
@@ -300,14 +310,14 @@ class AgentSession:
             raise refused
         if isinstance(command, Dial):
             self._check_dial()
-        if isinstance(command, Transfer) and call is not None:
+        if isinstance(command, Transfer | CompleteTransfer) and call is not None:
             await self._transfer(command, call)
             return
         await self.connector.execute(command, call)
         if isinstance(command, Logout):
             self.retry_now()  # a session that waits for its line ends at once, too
 
-    async def _transfer(self, command: Transfer, call: Call) -> None:
+    async def _transfer(self, command: Transfer | CompleteTransfer, call: Call) -> None:
         # The end of the agent's leg is often heard before the answer to the command.
         self.board.expect_end(call.call_id, EndReason.TRANSFERRED)
         try:

@@ -17,7 +17,7 @@ from ..calls.events import Call, Event
 from ..conf import get_settings
 from ..connectors.base import Connector, Credentials
 from ..contacts.rights import rights_of
-from ..exceptions import CTIError
+from ..exceptions import CTIError, LoginRefused
 from ..logs import SessionLog, session_log
 from ..models import ConnectorAccount
 from ..threads import WORK_THREADS
@@ -25,7 +25,7 @@ from . import bus
 from .desk import Desk, PopPolicy
 from .keeper import Keeper
 from .mailbox import Mailbox
-from .registry import build_connector
+from .registry import build_connector, connector_class
 from .session import AgentSession, LinkState, SessionState, call_id_for
 
 __all__ = ["Tenure", "has_account", "proof"]
@@ -39,6 +39,7 @@ RELEASE_SECONDS = 2.0  # how long the agent's turn waits for a database that han
 WAITING_FOR_DATABASE = SessionState(
     state=LinkState.CONNECTING, code="no_database", message="The database cannot be reached. It is tried again."
 )
+TYPED = "Your telephone account is set up here: there is nothing to type."
 NO_ACCOUNT = SessionState(state=LinkState.NONE, code="no_account", message="You have no telephone account yet.")
 INACTIVE = SessionState(
     state=LinkState.NONE, code="account_inactive", message="Your telephone account has been switched off."
@@ -210,6 +211,9 @@ class Tenure:
         credentials = self.desk.credentials
         if (account is not None and not account.is_active) or (account is None and credentials is None):
             return None
+        if credentials is not None and not connector_class(self.desk.connector).takes_typed_credentials:
+            self.desk.credentials = None
+            raise LoginRefused(TYPED, code="typed_credentials")
         if credentials is None and account is not None:
             credentials = account.credentials()
         options = account.options if account else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from cti_django.calls.board import CallBoard
 from cti_django.calls.numbers import NumberPlan
-from cti_django.connectors.voipstudio.complaints import Complaints
+from cti_django.connectors.complaints import Complaints
 from cti_django.connectors.voipstudio.watch import Watch
 from cti_django.wire.sip_message import SIPRequest, parse_message
 from cti_django.wire.sip_subscriber import Subscriber

@@ -5,11 +5,8 @@ options.py       the connector's settings, checked
 api.py           the shell around wire/voipstudio_rest.py
 call_control.py  commands as REST requests
 dialler.py       click-to-call
-sip_line.py      the shell around wire/sip_subscriber.py: one socket, one task, one timer
 watch.py         subscriptions and their documents -> notifications
 translate.py     the table: dialog -> leg
-stream.py        the way to notifications()
-complaints.py    errors for the agent, paced
 """
 
 __all__: list[str] = []

@@ -32,11 +32,11 @@ from ..base import Connector, Credentials
 from ..transports import Network
 from .api import API
 from .call_control import callee, refused, request_for
-from .complaints import Complaints
+from ..complaints import Complaints
 from .dialler import Dialler
 from .options import Options
-from .sip_line import SIPLine
-from .stream import NotificationStream
+from ..sip_line import SIPLine
+from ..stream import NotificationStream
 from .watch import Watch
 
 __all__ = ["VoIPstudioConnector"]

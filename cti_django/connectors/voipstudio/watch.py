@@ -15,8 +15,8 @@ from ...wire.sip_subscriber import (
     SubscriptionActive,
     SubscriptionEnded,
 )
-from .complaints import Complaints
-from .sip_line import SIPLine
+from ..complaints import Complaints
+from ..sip_line import SIPLine
 from .translate import own_extension, sip_node, translate
 
 __all__ = ["MAX_NODES", "Watch"]

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cti_django.calls.notifications import SessionNotification
-from cti_django.connectors.voipstudio.stream import ROOM, NotificationStream
+from cti_django.connectors.stream import ROOM, NotificationStream
 from cti_django.exceptions import ConnectionLost
 
 

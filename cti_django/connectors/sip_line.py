@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from ...exceptions import ConnectionLost
-from ...wire.sip_subscriber import Subscriber, SubscriberEvent
-from ..transports import WebSocket
+from ..exceptions import ConnectionLost
+from ..wire.sip_subscriber import Subscriber, SubscriberEvent
+from .transports import WebSocket
 
 __all__ = ["SIPLine"]
 

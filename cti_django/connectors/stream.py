@@ -4,8 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 
-from ...calls.notifications import Notification
-from ...exceptions import ConnectorError
+from ..calls.notifications import Notification
+from ..exceptions import ConnectorError
 
 __all__ = ["NotificationStream"]
 

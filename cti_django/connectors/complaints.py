@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from ...calls.notifications import Notification, SessionNotification
+from ..calls.notifications import Notification, SessionNotification
 
 __all__ = ["Complaints"]
 
