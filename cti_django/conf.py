@@ -14,7 +14,12 @@ from django.core.exceptions import ImproperlyConfigured
 
 __all__ = ["Settings", "get_settings", "problems", "project_setting"]
 
-_VOIPSTUDIO = "cti_django.connectors.voipstudio.connector.VoIPstudioConnector"
+_BUILT_IN = {
+    "voipstudio": "cti_django.connectors.voipstudio.connector.VoIPstudioConnector",
+    "asterisk": "cti_django.connectors.asterisk.connector.AsteriskConnector",
+    "sip": "cti_django.connectors.sip.connector.SIPConnector",
+    "webhook": "cti_django.connectors.webhook.connector.WebhookConnector",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +66,6 @@ class Settings:
     log_personal_data: bool = False
 
 
-_BUILT_IN = {"voipstudio": _VOIPSTUDIO}
 
 
 def _text(value: Any) -> str | None:

@@ -29,14 +29,14 @@ from ...exceptions import (
 from ...wire import voipstudio_rest as rest
 from ...wire.sip_subscriber import Subscriber
 from ..base import Connector, Credentials
+from ..complaints import Complaints
+from ..sip_line import SIPLine
+from ..stream import NotificationStream
 from ..transports import Network
 from .api import API
 from .call_control import callee, refused, request_for
-from ..complaints import Complaints
 from .dialler import Dialler
 from .options import Options
-from ..sip_line import SIPLine
-from ..stream import NotificationStream
 from .watch import Watch
 
 __all__ = ["VoIPstudioConnector"]
