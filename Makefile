@@ -45,7 +45,8 @@ demo: $(VENV)/.demo
 	@exec $(BIN)/python manage.py demo
 
 # Chromium for the browser tests, Node for the tests of the browser code, Redis and PostgreSQL for the tests of many
-# processes. Installed where that is allowed (root on Debian). Else their tests are skipped, and a CI run fails.
+# processes; an Asterisk with phones in a chroot, and SIPp (tests/pbx). Installed where that is allowed (root on Debian).
+# Else their tests are skipped, and a CI run fails.
 system:
 	@has() { command -v "$$1" >/dev/null || ls /usr/lib/postgresql/*/bin/"$$1" >/dev/null 2>&1; }; \
 	missing=; \
@@ -58,6 +59,7 @@ system:
 	for name in chromium node redis-server pg_ctl; do has "$$name" || missing="$$missing $$name"; done; \
 	[ -z "$$missing" ] || { echo "Missing on this machine:$$missing. The tests that need them are skipped." >&2; \
 	  [ "$$CI" != true ] || { echo 'With CI=true that is a failure.' >&2; exit 1; }; }
+	@[ -z '$(PYTHON)' ] || '$(PYTHON)' -m tests.pbx.install
 
 test: system lint
 	@$(BIN)/python -m pytest
