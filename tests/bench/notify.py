@@ -9,7 +9,7 @@ from typing import Any
 from cti_django.calls.board import CallBoard
 from cti_django.calls.numbers import NumberPlan
 from cti_django.connectors.complaints import Complaints
-from cti_django.connectors.voipstudio.watch import Watch
+from cti_django.connectors.voipstudio.watch import new_watch
 from cti_django.wire.sip_message import SIPRequest, parse_message
 from cti_django.wire.sip_subscriber import Subscriber
 
@@ -52,7 +52,7 @@ def _frames(subscribe: SIPRequest) -> list[bytes]:
 async def _measure() -> None:
     subscriber = Subscriber("sip.example", "10031", "secret")
     said: list[Any] = []
-    watch = Watch("10031", [], NumberPlan(region="GB"), Complaints(said.append), said.append, said.append)
+    watch = new_watch("10031", [], NumberPlan(region="GB"), Complaints(said.append), said.append, said.append)
     ids = itertools.count()
     board = CallBoard(new_id=lambda _: str(next(ids)))
     # Without a line the watch does not subscribe by itself: the subscriber is asked here.

@@ -31,13 +31,14 @@ from ...wire.sip_subscriber import Subscriber
 from ..base import Connector, Credentials
 from ..complaints import Complaints
 from ..sip_line import SIPLine
+from ..sip_watch import Watch
 from ..stream import NotificationStream
 from ..transports import Network
 from .api import API
 from .call_control import callee, refused, request_for
 from .dialler import Dialler
 from .options import Options
-from .watch import Watch
+from .watch import new_watch
 
 __all__ = ["VoIPstudioConnector"]
 
@@ -261,7 +262,7 @@ class VoIPstudioConnector(Connector):
         self._say(SessionNotification(name="LOGGED_IN"))
         options = self._options
         self._dialler = Dialler(api, self._say, self._ping, options.dial_seconds)
-        watch = Watch(me.user_id, self._wanted_nodes, self.number_plan, self._complaints, self._say, self._fail)
+        watch = new_watch(me.user_id, self._wanted_nodes, self.number_plan, self._complaints, self._say, self._fail)
         if me.extension:
             watch.own_numbers.add(me.extension)
         sip_url = options.sip_url_for(me.sip_domain)

@@ -1,9 +1,10 @@
 """The VoIPstudio connector's own settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+
+from ..options import Reader, read_options, seconds, text, url
 
 __all__ = ["Options"]
 
@@ -39,11 +40,7 @@ class Options:
         Raises:
             ValueError: an unknown option, or a value that cannot be used; the sentence names it.
         """
-        unknown = sorted(set(given) - set(_READERS))
-        if unknown:
-            known = ", ".join(sorted(_READERS))
-            raise ValueError(f"The VoIPstudio connector has no option {', '.join(unknown)}; it has {known}.")
-        return cls(**{key: _READERS[key](key, value) for key, value in given.items()})
+        return cls(**read_options("VoIPstudio", _READERS, given))
 
     def sip_url_for(self, sip_domain: str) -> str:
         """The WebSocket URL for `sip_domain`, which may bring a port of its own."""
@@ -53,52 +50,16 @@ class Options:
         return self.sip_url.replace(_DOMAIN, sip_domain)
 
 
-def _url(*schemes: str) -> Callable[[str, Any], str]:
-    def read(key: str, value: Any) -> str:
-        text = str(value).strip()
-        try:
-            parts = urlsplit(text.replace(_DOMAIN, "sip.example"))
-            usable = parts.scheme in schemes and bool(parts.hostname) and parts.username is None and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable or not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError(
-                f"The option {key} must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}."
-            )
-        return text
-
-    return read
+def _api_url(name: str, value: Any) -> str:
+    return str(url("https", "http")(name, value)).rstrip("/")
 
 
-def _api_url(key: str, value: Any) -> str:
-    return _url("https", "http")(key, value).rstrip("/")
-
-
-def _seconds(low: float, high: float) -> Callable[[str, Any], float]:
-    def read(key: str, value: Any) -> float:
-        try:
-            seconds = float(value)
-        except (TypeError, ValueError):
-            seconds = -1.0
-        if not low <= seconds <= high:  # also turns "nan" away
-            raise ValueError(f"The option {key} must be a number of seconds from {low:g} to {high:g}.")
-        return seconds
-
-    return read
-
-
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"The option {key} must be a text.")
-    return value
-
-
-_READERS: dict[str, Callable[[str, Any], Any]] = {
+_READERS: dict[str, Reader] = {
     "api_url": _api_url,
-    "sip_url": _url("wss", "ws"),
-    "ca_file": _text,
-    "request_seconds": _seconds(0.05, 60),
-    "dial_seconds": _seconds(0.05, 300),
-    "ping_seconds": _seconds(0.05, 600),
-    "expires_seconds": _seconds(10, 3600),
+    "sip_url": url("wss", "ws", placeholder=_DOMAIN),
+    "ca_file": text,
+    "request_seconds": seconds(0.05, 60),
+    "dial_seconds": seconds(0.05, 300),
+    "ping_seconds": seconds(0.05, 600),
+    "expires_seconds": seconds(10, 3600),
 }

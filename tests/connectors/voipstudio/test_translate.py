@@ -7,7 +7,8 @@ import pytest
 from cti_django.calls.notifications import Snapshot
 from cti_django.calls.numbers import PartyKind
 from cti_django.calls.states import CallState, Direction, EndReason
-from cti_django.connectors.voipstudio.translate import own_extension, provider_call_id, sip_node, translate
+from cti_django.connectors.sip_dialogs import own_extension
+from cti_django.connectors.voipstudio.translate import provider_call_id, sip_node, translate
 from cti_django.wire.dialog_info import parse_dialog_info
 
 from .conftest import PLAN
