@@ -5,7 +5,9 @@
     │   ├── SIPMessageError              not a SIP message, or a hostile one
     │   ├── DigestError                  a challenge that cannot be answered
     │   ├── DialogInfoError              not a dialog-info document, or a hostile one
-    │   └── RESTError                    an HTTP answer that is not what the provider's API promises
+    │   ├── AMIError                     not Asterisk's manager interface, or what cannot be written to it
+    │   ├── RESTError                    an HTTP answer that is not what the provider's API promises
+    │   └── WebhookError                 a delivery that a system pushed and that makes no sense
     ├── InvalidNumber (also ValueError)  a text that nobody can dial
     ├── InvalidCommand (also ValueError) a command message that is malformed
     └── ConnectorError                   the telephone system, or the way to it
@@ -20,6 +22,7 @@ and programs go by. Neither ever holds a password, a token or a key.
 """
 
 __all__ = [
+    "AMIError",
     "CTIError",
     "CommandRefused",
     "ConnectionLost",
@@ -33,6 +36,7 @@ __all__ = [
     "RESTError",
     "SIPMessageError",
     "SessionExpired",
+    "WebhookError",
     "WireError",
 ]
 
@@ -71,8 +75,16 @@ class DialogInfoError(WireError):
     """Not an RFC 4235 dialog-info document, or a hostile one."""
 
 
+class AMIError(WireError):
+    """What answers is not Asterisk's manager interface, or what is to be sent cannot be written in its lines."""
+
+
 class RESTError(WireError):
     """An HTTP answer that is not what the provider's API promises."""
+
+
+class WebhookError(WireError):
+    """A delivery that a telephone system has pushed and that makes no sense."""
 
 
 class InvalidNumber(CTIError, ValueError):
