@@ -41,7 +41,8 @@ FLOORS: dict[str, tuple[set[str], set[str]]] = {
     "wire": (F0_WIRE, {"defusedxml"}),
     "connectors": (F1, set()),
     "connectors.transports": (F1, {"aiohttp", "yarl"}),
-    "testing": (F1 | {"testing"}, set()),
+    "testing": (F1 | {"testing"}, {"pytest"}),
+    "testing.fixtures": (F1 | F2 | F3 | {"testing"}, DJANGO | {"pytest"}),
     "sandbox": (F0_WIRE | {"sandbox"}, {"aiohttp", "yarl"}),
     **dict.fromkeys(F2, (F1 | F2, DJANGO)),
     "metrics": (F1 | F2, {"prometheus_client"}),
@@ -192,7 +193,7 @@ def test_the_lower_floors_load_without_django() -> None:
     names = [
         "cti_django" if module == "__init__" else f"cti_django.{module}"
         for module in modules()
-        if module.partition(".")[0] in parts
+        if module.partition(".")[0] in parts and module != "testing.fixtures"
     ]
     code = (
         "import importlib, sys\n"
