@@ -1,5 +1,6 @@
 """One Asterisk on free ports of 127.0.0.1, in a folder of its own, with as many agents as a test wants."""
 
+import csv
 import os
 import random
 import re
@@ -150,10 +151,9 @@ class Asterisk:
         return "".join(path.read_text(errors="replace") for path in paths if path.exists())
 
     def bills(self) -> list[list[str]]:
-        """The fields of its call records (cdr-csv): 1 source, 2 destination, 14 "ANSWERED", "NO ANSWER", "BUSY" ..."""
+        """The rows of its call records: 1 is the caller, 2 the called, 14 "ANSWERED", "NO ANSWER", "BUSY" ..."""
         path = self.folder / "log" / "cdr-csv" / "Master.csv"
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        return [[value.strip('"') for value in line.split('","')] for line in lines]
+        return list(csv.reader(path.read_text(errors="replace").splitlines())) if path.exists() else []
 
     # -- its files --------------------------------------------------------------------------------------------------
 

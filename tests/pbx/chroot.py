@@ -7,7 +7,7 @@ Debian's stable releases carry no Asterisk; its unstable one does, and a chroot 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,10 @@ STAMP = ".cti_django-pbx"
 def root() -> Path:
     """The chroot's place; the environment's CTI_PBX_ROOT moves it."""
     return Path(os.environ.get("CTI_PBX_ROOT") or "/var/cache/cti_django/pbx")
+
+
+# The kernel ends a program whose parent is gone: a test run that was killed leaves nothing behind.
+_DIES_WITH_ITS_PARENT = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 
 
 class Home:
@@ -43,12 +47,11 @@ class Home:
         Args:
             user: whom it runs as in a chroot; "" for root.
         """
-        within = [*dies_with_its_parent(), *words]
-        return (
-            ["chroot", *([f"--userspec={user}:{user}"] if user else []), str(self.root), *within]
-            if self.is_chroot
-            else within
-        )
+        within = [*_DIES_WITH_ITS_PARENT, *words]
+        if not self.is_chroot:
+            return within
+        who = [f"--userspec={user}:{user}"] if user else []
+        return ["chroot", *who, str(self.root), *within]
 
     @contextmanager
     def folder(self, name: str) -> Iterator[Path]:
@@ -68,11 +71,6 @@ class Home:
     def find(self, pattern: str) -> Path:
         """The first path that the pattern ("usr/lib/*/asterisk/modules") finds, as a program there names it."""
         return self.inside(next(iter(sorted(self.root.glob(pattern)))))
-
-
-def dies_with_its_parent() -> Sequence[str]:
-    """Words before a command, so that the kernel ends it when its parent is gone: a test run that was killed."""
-    return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 
 
 def home() -> Home | None:

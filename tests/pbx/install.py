@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.pbx.chroot import PROGRAMS, STAMP, home, root
+from tests.pbx.chroot import PROGRAMS, STAMP, Home, home, root
 
 __all__ = ["NotPossible", "install", "main", "mirror_in"]
 
@@ -56,10 +56,14 @@ def install() -> str:
     found = home()
     if found is None:
         raise NotPossible("Asterisk was installed, and is not found.")
+    return f"{_version(found)} in {found.root}"
+
+
+def _version(found: Home) -> str:
     done = subprocess.run(found.command("asterisk", "-V"), capture_output=True, text=True, check=False)
     if done.returncode:
         raise NotPossible(f"Asterisk is installed, and does not run: {done.stderr.strip()}")
-    return f"{done.stdout.strip()} in {found.root}"
+    return done.stdout.strip()
 
 
 def _are_here() -> bool:

@@ -119,12 +119,16 @@ class Phone:
         try:
             async with asyncio.timeout(seconds):
                 while not _SHOWS[state](calls := await self.calls()):
-                    self._news.clear()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(0.25):  # it does not tell of everything
-                            await self._news.wait()
+                    await self._next_news(0.25)
         except TimeoutError:
             raise AssertionError(f"phone {self.agent} was not {state} within {seconds} s: {calls}") from None
+
+    async def _next_news(self, seconds: float) -> None:
+        """Wait for a while at most: baresip does not tell of everything."""
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
 
     async def calls(self) -> str:
         """Its list of calls, as it shows it."""
@@ -138,14 +142,14 @@ class Phone:
         self._configure(control)
         with (self._folder / "log").open("ab") as log:
             command = self.pbx.home.command("baresip", "-4", "-f", str(self.pbx.home.inside(self._folder)))
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, and outlives no loop
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
             )
         try:
             async with asyncio.timeout(SECONDS):
                 await self._connect(control)
                 while "OK" not in await self._tell("reginfo"):
-                    await asyncio.sleep(0.02)
+                    await self._next_news(0.05)
         except (TimeoutError, OSError) as problem:
             await self.stop()
             raise AssertionError(f"phone {self.agent} did not register: {problem!r}\n{self.log()[-2_000:]}") from None
@@ -210,9 +214,10 @@ class Phone:
             while True:
                 size = int((await self._reader.readuntil(b":"))[:-1])
                 message = json.loads((await self._reader.readexactly(size + 1))[:-1].decode(errors="replace"))
-                if message.get("response") and self._answer is not None and not self._answer.done():
+                if not message.get("response"):
+                    self._news.set()
+                elif self._answer is not None and not self._answer.done():
                     self._answer.set_result(message)
-                self._news.set()
 
 
 @asynccontextmanager
