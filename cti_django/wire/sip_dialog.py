@@ -143,22 +143,33 @@ class Dialog:
         if target is not None:
             self.remote_target = target
 
-    def new_request(self, method: str, via: Via) -> SIPRequest:
+    def new_request(self, method: str, via: Via | None = None) -> SIPRequest:
         """The next request of ours: numbered, addressed and routed; Contact, body and the rest are the caller's.
+
+        Args:
+            via: None leaves it to whoever sends the request.
 
         Source: RFC 3261 12.2.1.1.
         """
         self.local_seq += 1
+        return self._request(method, self.local_seq, via)
+
+    def new_ack(self, number: int) -> SIPRequest:
+        """The ACK for a 2xx to our INVITE, whose CSeq number it bears. Source: RFC 3261 13.2.2.4."""
+        return self._request("ACK", number, None)
+
+    def _request(self, method: str, number: int, via: Via | None) -> SIPRequest:
         uri, routes = routed(self.remote_target, self.route_set)
         headers = Headers()
-        headers.add("Via", str(via))
+        if via is not None:
+            headers.add("Via", str(via))
         for route in routes:
             headers.add("Route", route)
         headers.add("Max-Forwards", "70")
         headers.add("From", str(self.local))
         headers.add("To", str(self.remote))
         headers.add("Call-ID", self.call_id)
-        headers.add("CSeq", str(CSeq(self.local_seq, method)))
+        headers.add("CSeq", str(CSeq(number, method)))
         return SIPRequest(method, uri, headers)
 
 

@@ -162,6 +162,18 @@ class Headers:
         """Replace all values of a header by one. Raises like add()."""
         self._fields.update(Headers([(name, value)])._fields)
 
+    def prepend(self, name: str, value: str) -> None:
+        """Put one line in front of all others, of its own name too: a Via. Raises like add()."""
+        first = Headers([(name, value)])._fields
+        for key, field in self._fields.items():
+            if key not in first:
+                first[key] = field
+            elif key in _SINGLE:
+                raise SIPMessageError(f"The message has more than one {field[0]} header.")
+            else:
+                first[key][1].extend(field[1])
+        self._fields = first
+
     def remove(self, name: str) -> None:
         """Take a header out; nothing happens if it is not there."""
         self._fields.pop(_key(name), None)

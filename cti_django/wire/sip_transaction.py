@@ -23,6 +23,7 @@ __all__ = [
     "T4",
     "NonInviteClientTransaction",
     "NonInviteServerTransaction",
+    "Transaction",
     "TransactionState",
     "salvage_request",
     "server_key",
@@ -42,16 +43,19 @@ _REPEATED_HEADERS = frozenset((b"via", b"v", b"from", b"f", b"to", b"t", b"call-
 
 
 class TransactionState(StrEnum):
-    """Where a transaction is; the drawing above says what leads where."""
+    """Where a transaction is; the drawings, above and in ``sip_invite``, say what leads where."""
 
     TRYING = "trying"
+    CALLING = "calling"
     PROCEEDING = "proceeding"
     COMPLETED = "completed"
+    CONFIRMED = "confirmed"
+    ACCEPTED = "accepted"
     TERMINATED = "terminated"
 
 
-class _Transaction:
-    """What both ends share: a queue of bytes out, a moment to send again, a moment to end."""
+class Transaction:
+    """What all of them share: a queue of bytes out, a moment to send again, a moment to end."""
 
     __slots__ = ("_end_deadline", "_out", "_resend_deadline", "reliable", "state")
 
@@ -85,7 +89,7 @@ class _Transaction:
         self._resend_deadline = self._end_deadline = None
 
 
-class NonInviteClientTransaction(_Transaction):
+class NonInviteClientTransaction(Transaction):
     """One request of ours (not INVITE, not ACK) on its way to a final answer.
 
     Args:
@@ -137,7 +141,7 @@ class NonInviteClientTransaction(_Transaction):
             self._resend_deadline = now + self._interval
 
 
-class NonInviteServerTransaction(_Transaction):
+class NonInviteServerTransaction(Transaction):
     """One request of the peer (not INVITE, not ACK), and the answer it gets, as often as it asks.
 
     Whoever serves many keeps them by ``server_key``, and forgets those that are TERMINATED.
@@ -177,11 +181,15 @@ class NonInviteServerTransaction(_Transaction):
             self._terminate()
 
 
-def server_key(request: SIPRequest) -> tuple[str, ...]:
-    """What two copies of one request have in common, and no two requests do. Source: RFC 3261 17.2.3."""
+def server_key(request: SIPRequest, method: str = "") -> tuple[str, ...]:
+    """What two copies of one request have in common, and no two requests do. Source: RFC 3261 17.2.3.
+
+    Args:
+        method: "INVITE" for the key of the INVITE that an ACK or a CANCEL is about; "" for that of `request` itself.
+    """
     headers, via = request.headers, request.vias[0]
     if via.branch.startswith(MAGIC_COOKIE):
-        return via.branch, via.host.lower(), str(via.port), request.method
+        return via.branch, via.host.lower(), str(via.port), method or request.method
     return request.uri, headers["From"], headers["To"], headers["Call-ID"], headers["CSeq"], str(via)
 
 
