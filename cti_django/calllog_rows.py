@@ -242,6 +242,8 @@ def _fill(row: CallRecord, entry: Entry) -> None:
         "heard_at": _heard_at(row, entry),
         "fence": max(row.fence, entry.fence),
     }
+    if row.number and row.number != values["number"]:
+        row.content_type_id, row.object_id = None, ""  # a transfer: she speaks with somebody else
     if row.content_type_id is None and entry.match_object is not None:
         values.update(zip(_KEPT, entry.match_object, strict=True))
     for name, value in values.items():

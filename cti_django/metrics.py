@@ -46,7 +46,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-COMMANDS = ("call", "answer", "hangup", "hold", "resume", "transfer", "subscribe", "link", "code", "logout")
+COMMANDS = (
+    *("call", "answer", "hangup", "hold", "resume", "transfer", "consult", "complete", "back", "dtmf"),
+    *("queue_login", "queue_logout", "pause", "unpause", "dnd", "subscribe", "link", "code", "logout"),
+)
 """Commands, by the names that they have in messages."""
 LINKS = ("none", "connecting", "two_factor", "ready", "lost", "refused", "logged_out")
 """How a session may stand with its telephone system."""

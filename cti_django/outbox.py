@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError, connections
 
 from . import metrics
 from .calls.events import Call
+from .calls.numbers import same_party
 from .calls.states import CallState, EndReason, may_become
 from .conf import get_settings
 
@@ -383,16 +384,14 @@ class Outbox:
 
 
 def _merged(older: Entry, newer: Entry) -> Entry:
-    """One entry of two: the newer call, unless it is older news that came late; and a contact once known stays."""
-    latest = newer if is_newer(older.said, newer.said) else older
-    return replace(
-        latest,
-        match_object=newer.match_object or older.match_object,
-        # A call that the present holder knows is not a former holder's, whatever was heard of it when.
-        fence=max(older.fence, newer.fence),
-        serial=newer.serial,
-        waits_since=older.waits_since,
-    )
+    """One entry of two: the newer call, unless it is older news that came late; a contact once known stays with it."""
+    latest, other = (newer, older) if is_newer(older.said, newer.said) else (older, newer)
+    match_object = latest.match_object
+    if match_object is None and same_party(latest.call.remote, other.call.remote):
+        match_object = other.match_object
+    # A call that the present holder knows is not a former holder's, whatever was heard of it when.
+    fence = max(older.fence, newer.fence)
+    return replace(latest, match_object=match_object, fence=fence, serial=newer.serial, waits_since=older.waits_since)
 
 
 def _wake(freed: "asyncio.Future[None]") -> None:

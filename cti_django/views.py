@@ -29,6 +29,7 @@ from .calls.numbers import Party, PartyKind
 from .calls.states import Direction, EndReason
 from .contacts import Candidate, CreationLink, creation_links, match, registered, remember, rights_from
 from .models import NOTE_MAX, AgentLease, CallNote, CallRecord
+from .sessions.pop import side_of
 
 __all__ = ["call", "calls", "pop"]
 
@@ -83,6 +84,9 @@ def pop(request: HttpRequest, call_id: str) -> HttpResponse:
     if record is None:
         return _wait(request) if _is_on_the_line(request.user) else _gone()
     party = _other_side(record)
+    side = request.GET.get("side", "")
+    if side not in ("", side_of(party)) and _attempt(request) <= TRIES:
+        return _wait(request)  # a transfer whose other side is not written yet
     found = match(party, request.user.pk, rights_from(request.user))  # as of now: other processes change them too
     if found.failed:
         return _wait(request)
@@ -105,11 +109,16 @@ def _is_on_the_line(user: Any) -> bool:
     return AgentLease.objects.filter(agent_id=user.pk, expires_at__gt=timezone.now()).exists()
 
 
+def _attempt(request: HttpRequest) -> int:
+    return _number_in(request.GET.get("try", ""), TRIES + 1)
+
+
 def _wait(request: HttpRequest) -> HttpResponse:
-    attempt = _number_in(request.GET.get("try", ""), TRIES + 1)
+    attempt = _attempt(request)
     if attempt > TRIES:
         return _gone()
-    again = "?" + urlencode({"try": attempt + 1, **({"face": "admin"} if _face(request) == "admin" else {})})
+    asked = {"try": attempt + 1, "face": "admin" if _face(request) == "admin" else "", "side": request.GET.get("side")}
+    again = "?" + urlencode({name: value for name, value in asked.items() if value})
     seconds = 0 if attempt <= QUICK_TRIES else 1
     context = {"again": again, "seconds": seconds, "cti_face": _face(request)}
     return render(request, "cti_django/pop_wait.html", context, status=202)

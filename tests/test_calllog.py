@@ -112,6 +112,31 @@ def test_a_match_that_comes_behind_the_end_is_stored_and_changes_nothing_else(co
     assert CallRecord.objects.values().get() == {**before, "content_type_id": people, "object_id": str(dana.pk)}
 
 
+@pytest.mark.parametrize("written_between", [True, False])
+def test_a_call_that_comes_by_a_transfer_is_about_whom_she_speaks_with_in_the_end(
+    committing: None, agent: Any, written_between: bool
+) -> None:
+    bob, dana = Person.objects.create(name="Bob"), Person.objects.create(name="Dana")
+    people = ContentType.objects.get_for_model(Person).pk
+    from_bob = {"source": classify("10032", "Bob Agent")}
+    for said, match_object in (
+        (call(**from_bob), (people, str(bob.pk))),
+        (call(state=CallState.CONNECTED, **from_bob), (people, str(bob.pk))),
+        (call(state=CallState.CONNECTED), None),
+    ):
+        calllog.record(agent.pk, event(said, match_object=match_object))
+        assert not written_between or calllog.flush(5.0)
+    assert calllog.flush(5.0)
+    record = CallRecord.objects.get()
+    assert (record.number, record.source_raw, record.source_name) == ("+442079460018", "442079460018", "Dana")
+    assert (record.contact, record.object_id) == (None, "")
+    calllog.record(agent.pk, event(call(state=CallState.CONNECTED), match_object=(people, str(dana.pk))))
+    assert calllog.flush(5.0)
+    assert CallRecord.objects.get().contact == dana
+    (restored,) = calllog.open_calls(agent.pk)
+    assert restored.source.number == "+442079460018"
+
+
 def test_a_call_without_a_certain_match_is_about_nobody(committing: None, agent: Any) -> None:
     calllog.record(agent.pk, event(call(), match_object=None))
     assert calllog.flush(5.0)

@@ -193,7 +193,8 @@ class CallBoard:
             self._add(entry)
             # An end that is all we ever saw is worth telling when it is news, not when a full state lists it.
             return [event] if tell_end or not entry.ended else []
-        before, call = call, enriched(call, leg, best_leg)
+        is_late = leg.state is not entry.legs[leg.leg_id]
+        before, call = call, enriched(call, leg, best_leg, is_late=is_late)
         entry.call = call
         if state is None or state is call.state or not may_become(call.state, state):
             is_news = before.provider_call_id != "" and is_updated(call, before)

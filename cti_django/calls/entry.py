@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from .events import Call
 from .notifications import LegNotification
-from .numbers import Party, PartyKind, same_party
+from .numbers import Party, PartyKind, is_another, same_party
 from .states import CallState, Direction, EndReason
 
 __all__ = ["LATE", "RANK", "STALE", "Entry", "enriched", "is_another_leg", "is_new_ring", "is_updated", "moved"]
@@ -95,18 +95,23 @@ def moved(call: Call, state: CallState, now: datetime, *, reason: EndReason | No
     return replace(call, state=state, ended_at=now, end_reason=reason, cause=cause, consult=None)
 
 
-def enriched(call: Call, leg: LegNotification, best_leg: str) -> Call:
-    """`call` with what `leg` knows better; what is known is never unlearnt, unless the leg follows its remote party."""
+def enriched(call: Call, leg: LegNotification, best_leg: str, *, is_late: bool) -> Call:
+    """`call` with what `leg` knows better; what is known is never unlearnt, unless the leg follows its remote party.
+
+    Args:
+        is_late: `leg` tells of a state that lies behind: whom the agent speaks with now, it does not know.
+    """
+    speaks = leg.leg_id == best_leg and not is_late
     inbound = call.direction is Direction.INBOUND
     source, destination = (leg.remote, leg.local) if inbound else (leg.local, leg.remote)
     new_source, new_destination = _better(call.source, source), _better(call.destination, destination)
     provider_call_id = call.provider_call_id or leg.provider_call_id
-    if leg.follows_remote and leg.leg_id == best_leg and leg.remote.kind is not PartyKind.UNAVAILABLE:
+    if leg.follows_remote and speaks and leg.remote.kind is not PartyKind.UNAVAILABLE:
         if inbound:
             new_source = _replaced(call.source, leg.remote)
         else:
             new_destination = _replaced(call.destination, leg.remote)
-    consult = leg.consult if leg.leg_id == best_leg else call.consult
+    consult = leg.consult if speaks else call.consult
     known = (call.source, call.destination, call.leg_id, call.provider_call_id, call.consult)
     if known == (new_source, new_destination, best_leg, provider_call_id, consult):
         return call
@@ -122,7 +127,7 @@ def enriched(call: Call, leg: LegNotification, best_leg: str) -> Call:
 
 def is_updated(call: Call, before: Call) -> bool:
     """Whether the agent should hear of `call` although its state is that of `before`."""
-    return call.consult != before.consult or not same_party(call.remote, before.remote)
+    return call.consult != before.consult or is_another(before.remote, call.remote)
 
 
 def _replaced(known: Party, told: Party) -> Party:

@@ -23,6 +23,7 @@ __all__ = [
     "dialable",
     "digits_to_dial",
     "display",
+    "is_another",
     "read_number",
     "reversed_national",
     "same_party",
@@ -220,6 +221,11 @@ def same_party(one: Party, other: Party) -> bool:
         return one.extension == other.extension
     tail, other_tail = _digits(one.number_raw)[-9:], _digits(other.number_raw)[-9:]
     return bool(tail) and tail == other_tail
+
+
+def is_another(one: Party, other: Party) -> bool:
+    """Whether `other` is somebody else than `one`, as far as can be told: two that hide are not."""
+    return one != other and not same_party(one, other)
 
 
 def shown_name(name: str, number_raw: str) -> str:

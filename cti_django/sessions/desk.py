@@ -14,12 +14,10 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any
 
-from django.urls import NoReverseMatch, reverse
-
 from .. import calllog, contacts, metrics
 from ..calls.commands import Capability, actions
 from ..calls.events import Call, CallEvent, Event, EventName, SessionEvent
-from ..calls.numbers import Party, PartyKind, display
+from ..calls.numbers import Party, PartyKind, display, is_another
 from ..calls.states import CallState, Direction
 from ..conf import get_settings
 from ..connectors.base import Credentials
@@ -27,10 +25,11 @@ from ..logs import log_call_event, session_log
 from ..signals import call_event, contact_matched, session_event
 from . import bus
 from .herald import announce
+from .pop import PopPolicy, pop_key
 from .session import AgentSession, CommandAnswer, LinkState, SessionState
 from .tabs import Tabs
 
-__all__ = ["Desk", "PopPolicy", "pop_path"]
+__all__ = ["Desk"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +45,6 @@ _NO_POP = {
 LOOK_UP_PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds before each attempt to match a caller
 
 
-def pop_path(call_id: str) -> str:
-    """The path of the page that pops for a call; "" if the project has not included ``cti_django.urls``: cards only."""
-    try:
-        return reverse("cti_django:pop", args=[call_id])
-    except NoReverseMatch:
-        return ""
-
-
 @dataclass(slots=True)
 class _Dossier:
     """What the server knows of one call beyond the board."""
@@ -62,15 +53,7 @@ class _Dossier:
     match: contacts.Match | None = None
     note: str = ""
     pop: dict[str, Any] | None = None
-    popped: bool = False  # it was offered, now or before a takeover
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PopPolicy:
-    """What happens on the agent's screen when somebody calls: `action` open, card or none; `when` ring or answer."""
-
-    action: str = "open"
-    when: str = "ring"
+    offered: str = ""  # the key of the pop that was offered last, now or before a takeover
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,20 +122,18 @@ class Desk:
             await self._publish({"type": "event", "event": event.with_extra(**self._facts(call, None)).to_json()})
             return
         dossier = await self._dossier(call)
-        is_offer = self._pops_now(event, dossier)
-        if is_offer:
-            dossier.popped = True
-            url = pop_path(call.call_id)
-            dossier.pop = {"action": self.pop_policy.action if url else "card", "url": url}
+        offer = self.pop_policy.offer(call, dossier.offered)
+        if offer is not None:
+            dossier.pop, dossier.offered = offer, offer["key"]
         event = event.with_extra(**self._facts(call, dossier))
         self._record(event, dossier)
         if not await self._publish({"type": "event", "event": event.to_json()}):
             return
         if call.state is CallState.RINGING and call.direction is Direction.INBOUND:
             metrics.ring_to_publish_seconds.observe(perf_counter() - began_at)
-        if is_offer:
+        if offer is not None:
             metrics.pops_total.labels(outcome="offered").inc()
-            self._await_claim(call.call_id)
+            self._await_claim(call.call_id, dossier.offered)
         announce(call_event, agent_id=self.agent_id, event=event)
         log_call_event(self.agent_id, self.fence, event)
         await calllog.room()
@@ -163,13 +144,6 @@ class Desk:
         certain = dossier.match.certain if dossier.match else None
         event = event.with_extra(match_object=certain)
         calllog.record(self.agent_id, event, connector=self.connector, fence=self.fence)
-
-    def _pops_now(self, event: CallEvent, dossier: _Dossier) -> bool:
-        call = event.call
-        if call.direction is not Direction.INBOUND or dossier.popped or self.pop_policy.action == "none":
-            return False
-        moment = CallState.RINGING if self.pop_policy.when == "ring" else CallState.CONNECTED
-        return call.state is moment
 
     def _facts(self, call: Call, dossier: _Dossier | None) -> dict[str, Any]:
         match = dossier.match if dossier else None
@@ -194,12 +168,14 @@ class Desk:
     # -- who is it ----------------------------------------------------------------------------------------------
 
     async def _dossier(self, call: Call) -> _Dossier:
-        """What is known of `call`; asks the contacts once, and no longer than the time budget."""
+        """What is known of `call`; asks the contacts once for each other side, and no longer than the time budget."""
         dossier = self._dossiers.get(call.call_id)
         if dossier is not None and dossier.party == call.remote:
             return dossier
         if dossier is None:
             dossier = self._dossiers[call.call_id] = _Dossier(party=call.remote)
+        elif is_another(dossier.party, call.remote):
+            dossier.match = None  # of somebody else
         dossier.party = call.remote
         look_up = asyncio.ensure_future(self._look_up(call))
         done, _ = await asyncio.wait({look_up}, timeout=get_settings().match_seconds)
@@ -210,7 +186,7 @@ class Desk:
         return dossier
 
     def _await_match(self, call: Call, dossier: _Dossier, look_up: "asyncio.Task[contacts.Match | None]") -> None:
-        self._begin(self._fill_in(call.call_id, dossier, look_up))
+        self._begin(self._fill_in(call, dossier, look_up))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         late = asyncio.ensure_future(work)
@@ -235,18 +211,18 @@ class Desk:
             dossier.match = match
             announce(contact_matched, agent_id=self.agent_id, call=call, match=match)
 
-    async def _fill_in(self, call_id: str, dossier: _Dossier, look_up: "asyncio.Task[contacts.Match | None]") -> None:
+    async def _fill_in(self, asked: Call, dossier: _Dossier, look_up: "asyncio.Task[contacts.Match | None]") -> None:
         """The match came after the browser had to hear of the call: tell it now."""
         match = await look_up
-        call = self.session.board.get(call_id) if self.session else None
-        if call is None or match is None or not self.is_ours():
+        call = self.session.board.get(asked.call_id) if self.session else None
+        if call is None or match is None or is_another(asked.remote, call.remote) or not self.is_ours():
             return
         self._note_match(call, dossier, match)
         event_now = CallEvent(name=EventName(call.state.value), call=call, at=datetime.now(UTC))
         self._record(event_now, dossier)
         facts = {**call.to_json(), **self._facts(call, dossier)}
         for known in self.recent:
-            if known["id"] == call_id:
+            if known["id"] == call.call_id:
                 known.update(facts)
         event = {"name": "MATCHED", "message": "", "at": datetime.now(UTC).isoformat(), "call": facts}
         await self._publish({"type": "event", "event": event})
@@ -261,7 +237,7 @@ class Desk:
             if dossier is None:
                 note = notes.get(call.call_id, "")
                 # The former holder offered its pop: who asked for it is no longer known.
-                dossier = _Dossier(party=call.remote, note=note, popped=True)
+                dossier = _Dossier(party=call.remote, note=note, offered=pop_key(call))
                 self._await_match(call, dossier, asyncio.ensure_future(self._look_up(call)))
             self._dossiers[call.call_id] = dossier
 
@@ -296,29 +272,38 @@ class Desk:
 
     # -- the pop ------------------------------------------------------------------------------------------------
 
-    def claim_pop(self, tab_id: str, call_id: str) -> CommandAnswer:
-        """A tab asks whether it may open a call's pop: one tab may, once."""
+    def claim_pop(self, tab_id: str, call_id: str, key: str = "") -> CommandAnswer:
+        """A tab asks whether it may open a call's pop: one tab may, once.
+
+        Args:
+            key: of the pop that it was offered; "" for the present one.
+        """
+        offered = self._offered(call_id)
+        refused = self.tabs.claim(tab_id, offered) if offered and key in ("", offered) else "over"
+        metrics.pops_total.labels(outcome=refused or "granted").inc()
+        data = {} if refused else {"key": offered}
+        return CommandAnswer(ok=not refused, message=_NO_POP.get(refused, ""), code=refused, data=data)
+
+    def _offered(self, call_id: str) -> str:
+        """The key of the pop that stands open to this session's tabs, "" for none."""
         call = self.session.board.get(call_id) if self.session else None
         dossier = self._dossiers.get(call_id)
         is_over = call is None or call.state.is_final or dossier is None or dossier.pop is None
-        refused = "over" if is_over else self.tabs.claim(tab_id, call_id)
-        metrics.pops_total.labels(outcome=refused or "granted").inc()
-        return CommandAnswer(ok=not refused, message=_NO_POP.get(refused, ""), code=refused)
+        return "" if is_over else dossier.offered
 
-    def _await_claim(self, call_id: str) -> None:
-        asyncio.get_running_loop().call_later(CLAIM_SECONDS, self._miss_claim, call_id, self.tabs.elected)
+    def _await_claim(self, call_id: str, key: str) -> None:
+        asyncio.get_running_loop().call_later(CLAIM_SECONDS, self._miss_claim, call_id, key, self.tabs.elected)
 
-    def _miss_claim(self, call_id: str, tab_id: str) -> None:
+    def _miss_claim(self, call_id: str, key: str, tab_id: str) -> None:
         """The elected tab does not ask for the pop that it was offered: it may have died without a word."""
-        call = self.session.board.get(call_id) if self.session else None
-        if call is None or call.state.is_final or self.tabs.has_popped(call_id) or not self.tabs.pass_over(tab_id):
+        if self._offered(call_id) != key or self.tabs.has_popped(key) or not self.tabs.pass_over(tab_id):
             return
         metrics.pops_total.labels(outcome="missed").inc()
-        self._begin(self._offer_again(call_id))
+        self._begin(self._offer_again(call_id, key))
 
-    async def _offer_again(self, call_id: str) -> None:
+    async def _offer_again(self, call_id: str, key: str) -> None:
         await self.tabs.elect(self.fence)
-        self._await_claim(call_id)
+        self._await_claim(call_id, key)
 
     # -- snapshots and envelopes --------------------------------------------------------------------------------
 

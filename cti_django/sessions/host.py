@@ -215,7 +215,7 @@ class SessionHost:
                 said = SessionEvent(name=EventName.INFO, message=answer.message, code=answer.code, at=now)
                 await desk.tell_tabs_here({"type": "event", "event": said.to_json()})
         if kind == "pop" and answer.ok:
-            tab.note_popped(str(message.get("call_id")))
+            tab.note_popped(str(answer.data.get("key")))
         return answer
 
     async def act(self, agent_id: Any, tab_id: str, kind: str, message: dict[str, Any]) -> CommandAnswer:
@@ -233,7 +233,7 @@ class SessionHost:
             metrics.commands_total.labels(name=str(message["command"]), outcome=answer.code or "ok").inc()
             return answer
         if kind == "pop":
-            return desk.claim_pop(tab_id, str(message.get("call_id")))
+            return desk.claim_pop(tab_id, str(message.get("call_id")), str(message.get("key") or ""))
         return await self._directory(desk)
 
     async def _command(self, desk: Desk, command: Command) -> CommandAnswer:

@@ -10,7 +10,7 @@ from . import bus
 __all__ = ["MAX_POPPED", "Tab", "Tabs"]
 
 KEPT_CLAIMS = 200
-MAX_POPPED = 20  # calls that a tab may say it has popped, the newest last
+MAX_POPPED = 20  # pops that a tab may say it has opened, the newest last
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Tab:
     Args:
         channel_name: of its consumer, wherever that is.
         holder: the process that it is connected to.
-        popped: the calls whose pop its browser has opened, as far as it says.
+        popped: the keys of the pops that its browser has opened, as far as it says.
         connection: higher with each of the page's; what a process that was held up says of an earlier one is too late.
         say: if it is connected to this process: sends it a message, whether the bus works or not.
         join: likewise: joins its groups on the bus again.
@@ -36,9 +36,9 @@ class Tab:
     focused_order: int = 0  # the higher, the later it had the focus
     is_silent: bool = False  # it was offered a pop, and has not been heard since
 
-    def note_popped(self, call_id: str) -> None:
-        """It was granted this call's pop."""
-        self.popped = [*self.popped, call_id][-MAX_POPPED:]
+    def note_popped(self, key: str) -> None:
+        """It was granted this pop."""
+        self.popped = [*self.popped, key][-MAX_POPPED:]
 
 
 class Tabs:
@@ -48,7 +48,7 @@ class Tabs:
         self.elected = ""
         self._tabs: dict[str, Tab] = {}
         self._focus_count = 0
-        self._claims: OrderedDict[str, str] = OrderedDict()  # call id -> the tab that popped it
+        self._claims: OrderedDict[str, str] = OrderedDict()  # a pop's key -> the tab that opened it
 
     def __len__(self) -> int:
         return len(self._tabs)
@@ -117,20 +117,20 @@ class Tabs:
 
     # -- pops ---------------------------------------------------------------------------------------------------
 
-    def has_popped(self, call_id: str) -> bool:
-        """Whether a tab was granted the pop of this call, or had opened it before it sat down."""
-        return call_id in self._claims
+    def has_popped(self, key: str) -> bool:
+        """Whether a tab was granted this pop, or had opened it before it sat down."""
+        return key in self._claims
 
-    def claim(self, tab_id: str, call_id: str) -> str:
-        """A tab asks for a call's pop: "" if it may open it, else why not. One tab may, once."""
+    def claim(self, tab_id: str, key: str) -> str:
+        """A tab asks for a pop: "" if it may open it, else why not. One tab may, once."""
         tab = self._tabs.get(tab_id)
         if tab is not None:
             tab.is_silent = False
-        if self._claims.get(call_id, tab_id) != tab_id:
+        if self._claims.get(key, tab_id) != tab_id:
             return "popped"
         if tab_id != self.elected:
             return "not_elected"
-        self._note_claim(call_id, tab_id)
+        self._note_claim(key, tab_id)
         return ""
 
     def pass_over(self, tab_id: str) -> bool:
@@ -147,10 +147,10 @@ class Tabs:
             self._note_claims(tab)
 
     def _note_claims(self, tab: Tab) -> None:
-        for call_id in tab.popped:
-            self._note_claim(call_id, tab.tab_id)
+        for key in tab.popped:
+            self._note_claim(key, tab.tab_id)
 
-    def _note_claim(self, call_id: str, tab_id: str) -> None:
-        self._claims.setdefault(call_id, tab_id)
+    def _note_claim(self, key: str, tab_id: str) -> None:
+        self._claims.setdefault(key, tab_id)
         while len(self._claims) > KEPT_CLAIMS:
             self._claims.popitem(last=False)

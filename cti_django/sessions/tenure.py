@@ -22,9 +22,10 @@ from ..logs import SessionLog, session_log
 from ..models import ConnectorAccount
 from ..threads import WORK_THREADS
 from . import bus
-from .desk import Desk, PopPolicy
+from .desk import Desk
 from .keeper import Keeper
 from .mailbox import Mailbox
+from .pop import PopPolicy
 from .registry import build_connector, connector_class
 from .session import AgentSession, LinkState, SessionState, call_id_for
 

@@ -331,14 +331,15 @@ class Browser:
 
     def _consider_pops(self) -> None:
         for call in self.calls.values():
-            if self.elected and call.get("pop") and call["id"] not in self._asked and call["id"] not in self.popped:
-                self._asked.add(call["id"])
-                self._begin(self._pop(call["id"], call["number"]))
+            key = (call.get("pop") or {}).get("key")
+            if self.elected and key and key not in self._asked and key not in self.popped:
+                self._asked.add(key)
+                self._begin(self._pop(call["id"], key, call["number"]))
 
-    async def _pop(self, call_id: str, number: str) -> None:
-        answer = await self.ask({"type": "pop", "call_id": call_id})
+    async def _pop(self, call_id: str, key: str, number: str) -> None:
+        answer = await self.ask({"type": "pop", "call_id": call_id, "key": key})
         if answer["ok"]:
-            self.popped.append(call_id)
+            self.popped.append(key)
             self.grants.append(Grant(time.time(), call_id, number))
         elif answer["code"] not in ("popped", "over"):  # another tab was elected, or nobody answered
-            self._asked.discard(call_id)
+            self._asked.discard(key)

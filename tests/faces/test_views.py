@@ -8,7 +8,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from cti_django import contacts, views
+from cti_django.calls.numbers import classify
 from cti_django.models import AgentLease, CallNote, CallRecord, RememberedChoice
+from cti_django.sessions.pop import side_of
 from tests.faces.pages import DANA, HOSTILE, assert_strict, contact_source, make_agent, make_call, make_user
 from tests.testapp.models import Badge, Company, Person
 
@@ -319,6 +321,19 @@ def test_a_call_that_is_not_written_yet_is_waited_for(alice):
         assert f'content="{seconds}; url=?{query.replace("&", "&amp;")}"' in response.content.decode()
         url = "/cti/pop/late/?" + query
     get(alice, url, status=404)
+
+
+def test_a_transfers_other_side_is_waited_for_until_it_is_written(alice, people):
+    make_person()
+    record = make_call(alice, number="10032", kind="extension", source_raw="10032")
+    dana = side_of(classify("+442079460018"))
+    response = get(alice, f"/cti/pop/c1/?side={dana}", status=202)
+    assert f"?try=2&amp;side={dana}" in response.content.decode()
+    get(alice, f"/cti/pop/c1/?side={dana}&try={views.TRIES + 1}")
+    record.number, record.kind, record.source_raw = "+442079460018", "number", "442079460018"
+    record.save()
+    get(alice, f"/cti/pop/c1/?side={dana}", status=302)
+    get(alice, "/cti/pop/c1/?side=<script>", status=202)
 
 
 @pytest.mark.parametrize("attempt", ["-1", "0", "x", "٣", "9" * 5000, "1.5"])

@@ -1,6 +1,7 @@
 """What one agent's session tells the world: who calls, what pops where, and what the log and the signals hear."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,8 +14,9 @@ from cti_django.connectors.base import Credentials
 from cti_django.contacts import Candidate, Match
 from cti_django.sessions import bus
 from cti_django.sessions import desk as desk_module
-from cti_django.sessions.desk import Desk, PopPolicy
+from cti_django.sessions.desk import Desk
 from cti_django.sessions.herald import flush
+from cti_django.sessions.pop import PopPolicy, pop_key
 from cti_django.sessions.session import AgentSession
 from cti_django.sessions.tabs import Tab
 from cti_django.signals import call_event
@@ -84,7 +86,7 @@ async def test_a_ringing_caller_is_matched_shown_and_popped_in_the_elected_tab(d
     await desk.tell(event())
     (call,) = world.calls
     assert (call["match"], call["contacts"][0]["label"], call["display"]) == ("one", "Anna <b>Ash</b>", "020 7946 0018")
-    assert call["pop"] == {"action": "open", "url": "/cti/pop/c1/"}
+    assert call["pop"] == {"action": "open", "url": "/cti/pop/c1/", "key": pop_key(event().call)}
 
 
 async def test_the_contacts_are_asked_once_for_each_call(desk, world):
@@ -218,3 +220,87 @@ async def test_a_note_that_is_saved_while_the_end_is_told_stands_among_the_recen
     monkeypatch.setattr("cti_django.sessions.desk.calllog.room", room)
     await desk.tell(event(CallState.HANGUP))
     assert desk.recent[0]["note"] == "just in time"
+
+
+# -- another other side -----------------------------------------------------------------------------------------------
+
+
+def updated(remote, state=CallState.CONNECTED, **more):
+    return replace(event(state, remote=remote, **more), name=EventName.UPDATED)
+
+
+async def test_a_caller_who_comes_by_a_transfer_is_matched_recorded_and_popped_once(desk, world):
+    world.match = Match(kind="internal")
+    await desk.tell(event(remote="10032"))
+    await desk.tell(event(CallState.CONNECTED, remote="10032"))
+    world.match = Match(kind="one", candidates=(ANNA,))
+    await desk.tell(updated("442079460018"))
+    await desk.tell(updated("442079460018"))
+    await desk.tell(event(CallState.ON_HOLD))
+    assert [call["match"] for call in world.calls] == ["internal", "internal", "one", "one", "one"]
+    keys = [call["pop"]["key"] for call in world.calls]
+    assert (keys[0], keys[1]) == (keys[1], pop_key(event(remote="10032").call))
+    assert set(keys[2:]) == {pop_key(event().call)} != {keys[0]}
+    assert world.calls[2]["pop"]["url"] == f"/cti/pop/c1/?side={keys[2].rpartition('-')[2]}"
+    assert world.recorded[2].extra["match_object"] == (7, "1")
+    assert [party.number or party.extension for party in world.asked] == ["10032", "+442079460018"]
+
+
+async def test_each_other_side_is_popped_by_one_tab(desk, world):
+    desk.tabs.sit_down(Tab("tab-2", "channel-2"), focused=False)
+    keys = []
+    for said in (event(remote="10032"), updated("442079460018")):
+        desk.session.board.restore([said.call])
+        await desk.tell(said)
+        keys.append(world.calls[-1]["pop"]["key"])
+        assert desk.claim_pop("tab-2", "c1", keys[-1]).code == "not_elected"
+        granted = desk.claim_pop("tab-1", "c1", keys[-1])
+        assert (granted.ok, granted.data) == (True, {"key": keys[-1]})
+        assert desk.claim_pop("tab-2", "c1", keys[-1]).code == "popped"
+    assert desk.claim_pop("tab-1", "c1", keys[0]).code == "over"
+
+
+async def test_after_a_takeover_only_another_other_side_pops(desk, world):
+    known = event(CallState.CONNECTED, remote="10032")
+    desk.session.board.restore([known.call])
+    desk.take_over([known.call], {})
+    await desk.tell(event(CallState.ON_HOLD, remote="10032"))
+    await desk.tell(updated("442079460018", CallState.ON_HOLD))
+    assert [call["pop"] for call in world.calls[:-1]] == [None, None]  # ON_HOLD, MATCHED
+    desk.tabs.sit_down(Tab("tab-2", "channel-2", popped=[pop_key(event().call)]), focused=True)
+    assert desk.claim_pop("tab-1", "c1").code == "popped"
+
+
+@pytest.mark.parametrize(
+    ("policy", "state", "direction"),
+    [
+        (PopPolicy(action="none"), CallState.CONNECTED, Direction.INBOUND),
+        (PopPolicy(), CallState.CONNECTED, Direction.OUTBOUND),
+        (PopPolicy(), CallState.HANGUP, Direction.INBOUND),
+    ],
+)
+async def test_what_does_not_pop_does_not_pop_by_a_transfer(desk, world, policy, state, direction):
+    desk.pop_policy = policy
+    await desk.tell(event(remote="10032", direction=direction))
+    await desk.tell(updated("442079460018", state, direction=direction))
+    before, after = world.calls
+    assert before["pop"] == after["pop"]
+
+
+async def test_the_match_of_the_side_before_is_never_shown_for_the_one_after(desk, world, settings):
+    settings.CTI_DJANGO = {"MATCH_SECONDS": 0.01}
+    await desk.tell(event(remote="442079460018"))
+    world.answer_now.clear()
+    later = updated("442079460021")
+    desk.session.board.restore([later.call])
+    await desk.tell(later)
+    assert (world.calls[-1]["match"], world.calls[-1]["contacts"]) == ("pending", [])
+    (slow,) = desk._late
+    last = updated("442079460022")
+    desk.session.board.restore([last.call])
+    await desk.tell(last)
+    world.match = Match(kind="none")
+    world.answer_now.set()
+    await asyncio.wait({slow, *desk._late})
+    matched = [message["event"]["call"] for message in world.sent if message["event"]["name"] == "MATCHED"]
+    assert {call["number"] for call in matched} <= {"+442079460022"}
