@@ -5,8 +5,9 @@ no database and no Django: the session above it does all that.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar
 
 from ..calls.commands import Capability, Command
@@ -15,7 +16,7 @@ from ..calls.notifications import Notification
 from ..calls.numbers import DEFAULT_NUMBER_PLAN, NumberPlan
 from ..exceptions import ConnectorError
 
-__all__ = ["Connector", "Credentials", "Finding"]
+__all__ = ["Connector", "Credentials", "Delivery", "Finding"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,21 @@ class Credentials:
     username: str = ""
     password: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Delivery:
+    """What a system has pushed to an endpoint, once. Each is only itself: two with the same fields are two.
+
+    Args:
+        endpoint: the name of the endpoint.
+        received_at: when, aware UTC.
+        fields: the names and values that were posted, those that the endpoint's shape knows.
+    """
+
+    endpoint: str
+    received_at: datetime
+    fields: Mapping[str, tuple[str, ...]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +88,12 @@ class Connector(ABC):
     takes_typed_credentials: ClassVar[bool] = True
     """Whether an agent may log in with what she types. Where the account alone says which phone is hers (a manager
     connection that serves all agents), what she typed could name anybody's."""
+
+    endpoint: str = ""
+    """For systems that push: the endpoint whose deliveries ``receive`` takes; "" for all others."""
+
+    names: frozenset[str] = frozenset()
+    """For systems that push: what deliveries call this agent."""
 
     capabilities: frozenset[Capability]
     """What this system can do. May shrink while connected (a system that turns out to refuse hold)."""
@@ -132,6 +154,17 @@ class Connector(ABC):
 
         Where a system cannot be asked, or the line is not there, nothing happens.
         """
+
+    def receive(self, delivery: Delivery) -> Sequence[Notification]:
+        """Take what the system has pushed to ``endpoint``, about whomever. Never raises; the same again is harmless.
+
+        Before ``open()`` it is history, which goes into the first Snapshot; afterwards ``notifications()`` says what
+        it means for this agent.
+
+        Returns:
+            What it means for this agent, too: so the log learns of calls that were over before anybody listened.
+        """
+        return ()
 
     async def examine(self, *, number: str = "") -> AsyncIterator[Finding]:
         """Try, step by step, everything that this connector needs, for ``manage.py cti_doctor``. Never raises.
