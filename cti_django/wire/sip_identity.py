@@ -80,18 +80,36 @@ class Identity:
         """A tag that nobody can guess."""
         return self._random(6).hex()
 
-    def new_request(
-        self, method: str, uri: str, *, to: NameAddr | None, call_id: str, headers: tuple[tuple[str, str], ...]
-    ) -> SIPRequest:
-        """See ``UserAgent.new_request``."""
-        dialog = Dialog(
+    def new_dialog(self, uri: str, *, to: NameAddr | None = None, call_id: str = "") -> Dialog:
+        """Half of a dialog with whoever is at `uri`, along our route: what a first request needs.
+
+        Args:
+            to: whom it is for; None for `uri`.
+            call_id: "" for a fresh one.
+        """
+        return Dialog(
             call_id=call_id or self._random(12).hex(),
             local=NameAddr(self._address, params={"tag": self.new_tag()}),
             remote=to or NameAddr(uri),
             remote_target=uri,
             route_set=self._route,
         )
-        request = dialog.new_request(method)
+
+    def new_request(
+        self,
+        method: str,
+        uri: str,
+        *,
+        to: NameAddr | None = None,
+        call_id: str = "",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> SIPRequest:
+        """A request outside of a dialog; `headers` are added, and the rest is as in ``new_dialog``.
+
+        Raises:
+            SIPMessageError: a URI or a header that no message can hold.
+        """
+        request = self.new_dialog(uri, to=to, call_id=call_id).new_request(method)
         for name, value in headers:
             request.headers.add(name, value)
         return request

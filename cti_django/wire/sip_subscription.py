@@ -7,29 +7,24 @@ Deviates: there is no Timer N (a 2xx that no NOTIFY follows for 32 s), because a
     the refresh does that in due course.
 """
 
-import re
 from dataclasses import dataclass
 from enum import Enum
 
 from ..exceptions import SIPMessageError
 from .sip_dialog import Arrival, Dialog, record_route
+from .sip_exchange import read_seconds
 from .sip_message import SIPRequest, SIPResponse
-from .sip_transaction import NonInviteClientTransaction
+from .sip_usage import ProtocolFault
 
 __all__ = [
-    "MAX_EXPIRES",
     "NotifyReceived",
     "Phase",
-    "ProtocolFault",
     "SubscriberEvent",
     "Subscription",
     "SubscriptionActive",
     "SubscriptionEnded",
-    "read_seconds",
 ]
 
-MAX_EXPIRES = 24 * 3600.0
-"""Longer subscriptions are not asked for, whatever Min-Expires says (seconds)."""
 _MAX_RETRY_AFTER = 300.0  # an agent who is deaf for longer is better served by one more attempt
 _MAX_BACKOFF = 60.0
 _DEFAULT_WAIT = 10.0
@@ -41,7 +36,6 @@ _NEVER_AGAIN = frozenset(("rejected", "noresource", "invariant"))
 _SOME_TIME_LATER = frozenset(("probation", "giveup"))
 _REFUSED = frozenset((401, 403, 407))
 _PASSING = frozenset((408, 429, 480, 481, 486, 491, 500, 502, 503, 504, 580, 600))
-_SECONDS_RE = re.compile(r"[ \t]*+([0-9]{1,10})(?![0-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +87,6 @@ class SubscriptionEnded:
     will_retry: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ProtocolFault:
-    """The peer sent something that was dropped, or answered with an error. Nothing else has come of it.
-
-    Args:
-        message: a sentence for a log; holds nothing of what was received.
-    """
-
-    message: str
-
-
 SubscriberEvent = SubscriptionActive | NotifyReceived | SubscriptionEnded | ProtocolFault
 
 
@@ -123,8 +106,8 @@ class Subscription:
         node: the user part of the resource's URI.
 
     ``dialog`` is the current attempt's: half of one (no remote tag) until a 2xx or a NOTIFY completes it.
-    ``asked`` is what Expires says (seconds). ``rounds`` counts the challenges of one exchange. ``deadline`` is when
-    to refresh, to try again or to end, by phase.
+    ``asked`` is what Expires says (seconds). ``is_asking`` while a SUBSCRIBE is not answered. ``deadline`` is when to
+    refresh, to try again or to end, by phase.
     """
 
     __slots__ = (
@@ -136,10 +119,9 @@ class Subscription:
         "deadline",
         "dialog",
         "expires_at",
+        "is_asking",
         "node",
         "phase",
-        "rounds",
-        "transaction",
     )
 
     def __init__(self, node: str, dialog: Dialog, asked: float) -> None:
@@ -152,20 +134,12 @@ class Subscription:
         self.phase = Phase.PENDING
         self.dialog = dialog
         self.asked = asked
-        self.rounds = 0
+        self.is_asking = False
         self.expires_at = float("inf")
         self.deadline: float | None = None
-        self.transaction: NonInviteClientTransaction | None = None
         self._active_at: float | None = None
         self._established = False
         self._notified = False
-
-    def next_deadline(self) -> float | None:
-        """When something is due: an answer's absence, or ``deadline``."""
-        silence = self.transaction.next_deadline() if self.transaction else None
-        if silence is None or self.deadline is None:
-            return self.deadline if silence is None else silence
-        return min(silence, self.deadline)
 
     def expects(self, notify: SIPRequest) -> bool:
         """Whether `notify`, whose Call-ID is ours, belongs here.
@@ -222,7 +196,6 @@ class Subscription:
             self.expires_at, self.deadline = float("inf"), None
         else:
             self.phase, self._active_at = Phase.ACTIVE, now
-        self.rounds = 0
         granted = read_seconds(response.headers.get("Expires"))
         granted = self.asked if granted is None else min(granted, self.asked)
         self.limit(granted, now)
@@ -231,7 +204,7 @@ class Subscription:
     def limit(self, seconds: float, now: float) -> None:
         """It lives `seconds` more at most: plan the refresh accordingly, but not sooner than a second from now."""
         self.expires_at = min(self.expires_at, now + seconds)
-        if self.phase is Phase.ACTIVE and self.transaction is None:
+        if self.phase is Phase.ACTIVE and not self.is_asking:
             left = self.expires_at - now
             refresh_at = now + max(left - _REFRESH_AHEAD, left / 2, _MIN_REFRESH)
             self.deadline = refresh_at if self.deadline is None else min(self.deadline, refresh_at)
@@ -258,9 +231,3 @@ class Subscription:
             self._failures, self._active_at = 0, now
         self._failures += 1
         return min(2.0 ** min(self._failures - 1, 10), _MAX_BACKOFF) if self._failures > 1 else 0.0
-
-
-def read_seconds(text: str | None) -> float | None:
-    """The number that `text` begins with ("120;duration=60", "60 (in a meeting)"), None if there is none."""
-    match = _SECONDS_RE.match(text) if text else None
-    return float(match[1]) if match else None

@@ -9,9 +9,11 @@ from typing import Any
 from cti_django.calls.board import CallBoard
 from cti_django.calls.numbers import NumberPlan
 from cti_django.connectors.complaints import Complaints
+from cti_django.connectors.voipstudio.subscriber import new_subscriber
 from cti_django.connectors.voipstudio.watch import new_watch
 from cti_django.wire.sip_message import SIPRequest, parse_message
 from cti_django.wire.sip_subscriber import Subscriber
+from cti_django.wire.voipstudio_rest import Me
 
 from .report import line
 
@@ -50,7 +52,8 @@ def _frames(subscribe: SIPRequest) -> list[bytes]:
 
 
 async def _measure() -> None:
-    subscriber = Subscriber("sip.example", "10031", "secret")
+    me = Me(user_id="10031", sip_password="secret", sip_domain="sip.example")
+    subscriber = new_subscriber(me, "wss://sip.example/", 300)
     said: list[Any] = []
     watch = new_watch("10031", [], NumberPlan(region="GB"), Complaints(said.append), said.append, said.append)
     ids = itertools.count()

@@ -5,6 +5,7 @@ import random
 from cti_django.wire.sip_digest import make_challenge
 from cti_django.wire.sip_message import Headers, SIPRequest, parse_message
 from cti_django.wire.sip_subscriber import Subscriber
+from cti_django.wire.sip_user_agent import UserAgent
 
 __all__ = ["XML", "Phone", "accept", "challenge", "notify", "refuse"]
 
@@ -16,7 +17,20 @@ class Phone:
 
     def __init__(self, **options):
         self.now = 1000.0
-        self.subscriber = Subscriber("sip.example", "482910", "secret", random=random.Random(1).randbytes, **options)
+        transport = options.pop("transport", "WSS")
+        self.agent = UserAgent(
+            address="sip:482910@sip.example",
+            username="482910",
+            password="secret",
+            transport=transport,
+            sent_by="192.0.2.1:5062" if transport == "UDP" else "pc.invalid",
+            user_agent="",
+            allow=("NOTIFY", "OPTIONS"),
+            accept="application/dialog-info+xml",
+            logs_in_ahead=options.pop("logs_in_ahead", False),
+            random=random.Random(1).randbytes,
+        )
+        self.subscriber = Subscriber(self.agent, **options)
 
     def sent(self):
         return [parse_message(data) for data in self.subscriber.data_to_send()]

@@ -2,7 +2,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cti_django.exceptions import SIPMessageError
 from cti_django.wire.sip_digest import parse_credentials, verify
 from cti_django.wire.sip_message import SIPRequest, parse_message
 from cti_django.wire.sip_subscriber import (
@@ -12,6 +11,7 @@ from cti_django.wire.sip_subscriber import (
     SubscriptionActive,
     SubscriptionEnded,
 )
+from cti_django.wire.sip_user_agent import UserAgent
 
 from .sip_phone import XML, Phone, accept, challenge, notify, refuse
 
@@ -38,12 +38,10 @@ def test_a_plain_websocket_says_ws_in_the_via():
     assert Phone(transport="WS").subscribe().vias[0].transport == "WS"
 
 
-def test_a_domain_may_have_a_port_and_must_be_one():
-    subscriber = Subscriber("127.0.0.1:9000", "1", "secret")
-    subscriber.subscribe("2", 0.0)
-    assert parse_message(subscriber.data_to_send()[0]).uri == "sip:2@127.0.0.1:9000"
-    with pytest.raises(SIPMessageError):
-        Subscriber("bad domain", "1", "secret")
+def test_nodes_are_where_the_user_is():
+    agent = UserAgent(address="sip:1@127.0.0.1:9000", username="1", password="x", transport="WS", sent_by="a.invalid")
+    Subscriber(agent).subscribe("2", 0.0)
+    assert parse_message(agent.data_to_send()[0]).uri == "sip:2@127.0.0.1:9000"
 
 
 def test_a_node_cannot_write_its_own_headers():
@@ -424,7 +422,7 @@ def test_nothing_is_remembered_of_what_strangers_send():
         phone.receive(f"rubbish {number}")
         phone.subscriber.data_to_send()
         phone.events()
-    assert len(phone.subscriber._by_call_id) == len(phone.subscriber._by_node) == 1
+    assert len(phone.agent._calls) == len(phone.subscriber._by_node) == 1
 
 
 # Whatever the network does.
@@ -493,7 +491,7 @@ def test_no_sequence_of_the_peer_raises_or_grows_or_stops_the_subscriber(steps):
         assert len(sent) <= 1
         requests += sent
         assert (phone.subscriber.next_deadline() is not None) == bool(phone.subscriber._by_node)
-        assert len(phone.subscriber._by_call_id) <= 1
+        assert len(phone.agent._calls) <= 1
         phone.events()
     if phone.subscriber.next_deadline() is None:
         assert phone.subscribe().cseq.number == 1

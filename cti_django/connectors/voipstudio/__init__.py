@@ -5,6 +5,7 @@ options.py       the connector's settings, checked
 api.py           the shell around wire/voipstudio_rest.py
 call_control.py  commands as REST requests
 dialler.py       click-to-call
+subscriber.py    the user agent that this service wants
 watch.py         subscriptions and their documents -> notifications
 translate.py     the table: dialog -> leg
 """

@@ -27,10 +27,9 @@ from ...exceptions import (
     WireError,
 )
 from ...wire import voipstudio_rest as rest
-from ...wire.sip_subscriber import Subscriber
 from ..base import Connector, Credentials
 from ..complaints import Complaints
-from ..sip_line import SIPLine
+from ..sip_line import SIPLine, Subscriptions
 from ..sip_watch import Watch
 from ..stream import NotificationStream
 from ..transports import Network
@@ -38,6 +37,7 @@ from .api import API
 from .call_control import callee, refused, request_for
 from .dialler import Dialler
 from .options import Options
+from .subscriber import new_subscriber
 from .watch import new_watch
 
 __all__ = ["VoIPstudioConnector"]
@@ -266,13 +266,7 @@ class VoIPstudioConnector(Connector):
         if me.extension:
             watch.own_numbers.add(me.extension)
         sip_url = options.sip_url_for(me.sip_domain)
-        subscriber = Subscriber(
-            me.sip_domain,
-            me.user_id,
-            me.sip_password,
-            expires=round(options.expires_seconds),
-            transport="WSS" if sip_url.startswith("wss:") else "WS",
-        )
+        subscriber = new_subscriber(me, sip_url, options.expires_seconds)
         try:
             socket = await self._network.connect(sip_url, subprotocol=SUBPROTOCOL)
         except ConnectionLost as lost:
@@ -280,7 +274,7 @@ class VoIPstudioConnector(Connector):
             return
         self._watch = watch
         self._line = SIPLine(socket, subscriber, on_event=watch.hear, on_lost=self._fail, room=self._stream.room)
-        watch.begin(self._line)
+        watch.begin(Subscriptions(self._line, subscriber))
         self._plan_ping()
 
     def _plan_ping(self) -> None:
