@@ -29,7 +29,7 @@ MAX_LEGS = 1_000
 MAX_QUEUES = 1_000
 _LEG_STATES = frozenset({CallState.RINGING, CallState.CONNECTED, CallState.ON_HOLD, CallState.HANGUP})
 _SESSION_NAMES = frozenset({"READY", "LOGGED_IN", "LOGGED_OUT", "TWO_FACTOR_AUTH", "SUBSCRIBED", "INFO", "ERROR"})
-_EARLIEST, _LATEST = -31_536_000.0, 31_536_000.0  # seconds from the beginning: a year before and after it
+_FAR = 1.5e9  # seconds, half a century: a telephone system may have a strange clock
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -93,11 +93,16 @@ def _leg(leg: LegNotification, began_at: datetime, mask: Mask | None) -> dict[st
         node=_node(leg.node, mask),
         end_reason=leg.end_reason.value if leg.end_reason else "",
         cause=_sentence(leg.cause, mask),
-        started=round((leg.started_at - began_at).total_seconds(), 3) if leg.started_at else None,
+        started=_started(leg.started_at, began_at),
         follows_remote=leg.follows_remote,
         consult=_party(leg.consult, mask) if leg.consult else None,
         reuses_ids=leg.reuses_ids,
     )
+
+
+def _started(started_at: datetime | None, began_at: datetime) -> float | None:
+    seconds = round((started_at - began_at).total_seconds(), 3) if started_at else None
+    return seconds if seconds is not None and abs(seconds) <= _FAR else None
 
 
 def _without_defaults(**fields: Any) -> dict[str, Any]:
@@ -186,7 +191,7 @@ def _moment(seconds: Any, began_at: datetime) -> datetime | None:
     if seconds is None:
         return None
     good = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
-    if not good or not _EARLIEST <= seconds <= _LATEST:
+    if not good or abs(seconds) > _FAR:
         raise RecordingError("“started” in the recording is no time.")
     return began_at + timedelta(seconds=seconds)
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cti_django.calls.commands import Answer, Dial, Link, Logout, Subscribe, Transfer, TwoFactorCode
+from cti_django.calls.commands import Answer, Dial, Link, Logout, Subscribe, Transfer, TwoFactorCode, parse_command
 from cti_django.connectors.base import Credentials
 from cti_django.connectors.voipstudio.connector import VoIPstudioConnector
 from cti_django.exceptions import InvalidCommand
@@ -35,6 +35,24 @@ from tests.connectors.voipstudio.fake_service import TOKEN, FakeService, dialog,
 )
 def test_a_line_is_a_command(line, command):
     assert parse_line(line, "1") == command
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "fields"),
+    [
+        ("consult c1 020 7946 0018", "consult", {"call_id": "c1", "number": "020 7946 0018"}),
+        ("complete c1", "complete", {"call_id": "c1"}),
+        ("back c1", "back", {"call_id": "c1"}),
+        ("dtmf c1 12#", "dtmf", {"call_id": "c1", "digits": "12#"}),
+        ("queue_login", "queue_login", {}),
+        ("queue_logout support", "queue_logout", {"queue": "support"}),
+        ("pause Lunch, back at one", "pause", {"reason": "Lunch, back at one"}),
+        ("unpause", "unpause", {}),
+        ("dnd on", "dnd", {"state": "on"}),
+    ],
+)
+def test_every_command_of_an_agent_is_a_line(line, name, fields):
+    assert parse_line(line, "1") == parse_command({"command": name, "id": "1", **fields})
 
 
 @pytest.mark.parametrize(
@@ -183,6 +201,10 @@ async def test_an_api_key_needs_no_username(run, service):
         (("--username", "a", "--option", "api_uri=x"), b"no option api_uri"),
         (("--username", "a", "--option", "sip_url=x"), b"sip_url"),
         (("--username", "a", "--connector", "other"), b"other"),
+        (("--username", "a", "--mask"), b"--record"),
+        (("--username", "a", "--record", "/"), b"file of that name"),
+        (("--replay", "/no/such/file"), b"No such file"),
+        (("--replay", __file__), b"recording"),
         (("--verbosity", "1"), b"--username"),
     ],
 )
@@ -193,3 +215,27 @@ async def test_what_is_wrong_with_the_command_line_is_said_on_stderr(run, argume
     stderr = await terminal.process.stderr.read()
     assert said in stderr
     assert b"Traceback" not in stderr
+
+
+async def test_what_is_recorded_on_the_terminal_is_replayed_there(run, service, tmp_path):
+    path = tmp_path / "call.jsonl"
+    terminal = await run("--username", "alice@example.com", "--record", str(path), "--mask")
+    await terminal.until("READY")
+    await service.line.notify("482910", document(dialog(), version=1))
+    await terminal.until("RINGING")
+    terminal.say("logout")
+    assert await terminal.end() == 0
+    assert "2079460018" not in path.read_text()
+    again = await run("--replay", str(path), "--pace", "0", stdin=asyncio.subprocess.DEVNULL)
+    assert await again.end() == 0, (await again.process.stderr.read(), path.read_text())
+    assert again.names() == terminal.names()
+
+
+async def test_a_connector_whose_accounts_have_no_password_asks_for_none(run):
+    settings = f"{__name__.rpartition('.')[0]}.phone_only_settings"
+    terminal = await run(
+        "--username", "1001", "--connector", "phone_only", CTI_PASSWORD="", DJANGO_SETTINGS_MODULE=settings
+    )
+    await terminal.until("READY")
+    terminal.say("logout")
+    assert await terminal.end() == 0

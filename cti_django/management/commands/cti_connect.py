@@ -21,8 +21,9 @@ from ...calls.commands import Logout, TwoFactorCode, parse_command
 from ...calls.events import Event, EventName, SessionEvent
 from ...connectors.base import Connector, Credentials
 from ...exceptions import InvalidCommand
-from ...sessions.registry import build_connector
+from ...sessions.registry import build_connector, connector_class
 from ...sessions.session import AgentSession, LinkState, SessionState
+from ...testing.recordings import record, replay
 
 __all__ = ["Command", "parse_line"]
 
@@ -37,6 +38,15 @@ _WORDS: dict[str, tuple[tuple[str, ...], bool]] = {
     "hold": (("call_id",), False),
     "resume": (("call_id",), False),
     "transfer": (("call_id", "number"), True),
+    "consult": (("call_id", "number"), True),
+    "complete": (("call_id",), False),
+    "back": (("call_id",), False),
+    "dtmf": (("call_id", "digits"), False),
+    "queue_login": (("queue",), True),
+    "queue_logout": (("queue",), True),
+    "pause": (("reason",), True),
+    "unpause": ((), False),
+    "dnd": (("state",), False),
     "subscribe": (("node",), False),
     "link": (("call_id", "url", "text"), True),
     "code": (("code",), False),
@@ -66,7 +76,8 @@ class Command(BaseCommand):
     help = (
         "Run one connector session on the terminal. Events come out as JSON lines on stdout; lines on stdin are "
         "commands: " + ", ".join(_WORDS) + ". The password is asked for, or comes from CTI_PASSWORD; CTI_API_KEY is "
-        "used instead if it is set. Exit code 0 after logout or Ctrl-C, 1 if the log-in is refused or the session ends."
+        "used instead if it is set. A connector whose accounts have no password takes --username and its options only. "
+        "Exit code 0 after logout, Ctrl-C or the end of a recording, 1 if the log-in is refused or the session ends."
     )
     requires_system_checks: list[str] = []
 
@@ -82,18 +93,38 @@ class Command(BaseCommand):
         )
         parser.add_argument("--username", default="", help="as the telephone system wants it")
         parser.add_argument("--region", default="", help="where national numbers belong, e.g. GB")
+        parser.add_argument("--record", default="", metavar="FILE", help="write down what the telephone system says")
+        parser.add_argument("--mask", action="store_true", help="with --record: other numbers and names than the real")
+        parser.add_argument("--replay", default="", metavar="FILE", help="no telephone system: say a recording again")
+        parser.add_argument(
+            "--pace", type=float, default=1.0, help="with --replay: 2 is twice as fast, 0 all at once (default: 1)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until logged out, refused or stopped."""
-        given = dict(option.partition("=")[::2] for option in options["option"])
+        if options["mask"] and not options["record"]:
+            raise CommandError("--mask goes with --record.", returncode=2)
         try:
-            connector = build_connector(
-                options["connector"], _credentials(options["username"]), given, options["region"]
-            )
+            connector = replay(options["replay"], pace=options["pace"]) if options["replay"] else _connector(options)
+            if options["record"]:
+                connector = record(connector, options["record"], mask=options["mask"])
+        except FileExistsError:
+            raise CommandError("There is a file of that name: no recording is written over it.", returncode=2) from None
+        except OSError as error:
+            raise CommandError(f"The recording cannot be opened: {error.strerror}.", returncode=2) from None
         except (ImproperlyConfigured, ValueError) as error:
             raise CommandError(str(error), returncode=2) from None
-        if not asyncio.run(_Terminal(connector).run()):
+        if not asyncio.run(_Terminal(connector).run()) and not options["replay"]:
             sys.exit(1)
+
+
+def _connector(options: dict[str, Any]) -> Connector:
+    given = dict(option.partition("=")[::2] for option in options["option"])
+    if connector_class(options["connector"]).takes_typed_credentials:
+        credentials = _credentials(options["username"])
+    else:
+        credentials = Credentials(username=options["username"])
+    return build_connector(options["connector"], credentials, given, options["region"])
 
 
 def _credentials(username: str) -> Credentials:
