@@ -1,0 +1,14 @@
+"""Asterisk, by its manager interface (AMI): one connection to a PBX for all agents of the process.
+
+connector.py    the contract's verbs, for one agent
+options.py      the connector's settings, checked
+manager.py      the shared connection: log-in, rights, lists, who hears what
+line.py         one socket: actions and their answers, events, heartbeat
+switchboard.py  what the PBX has told: channels, bridges -> legs
+actions.py      commands as manager actions, and Asterisk's "no" in plain words
+standing.py     queues, pause, do not disturb
+rights.py       what a manager may do -> what an agent can do
+examination.py  what cti_doctor tries
+"""
+
+__all__: list[str] = []

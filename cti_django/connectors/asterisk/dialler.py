@@ -1,0 +1,99 @@
+"""Click-to-call: an Originate that rings the agent's own phone first."""
+
+import secrets
+import time
+from collections.abc import Callable
+
+from ...calls.notifications import DialNotification, DialStage, Notification, SessionNotification
+from ...calls.numbers import Party
+from ...exceptions import CommandRefused, ConnectionLost
+from . import actions
+from .manager import Manager
+from .options import Options
+
+__all__ = ["Dialler"]
+
+IN_DOUBT = "The line was lost while the call was being placed; it may come about all the same."
+
+
+class Dialler:
+    """The click-to-calls of one agent whose phone has not answered yet.
+
+    What becomes of them tell the switchboard's originations; this is for what they cannot know: that Asterisk takes no
+    such action, or that nobody will hear its answer.
+
+    Args:
+        manager: connected, and watching her device.
+        extension: hers.
+        say: hears what becomes of them.
+    """
+
+    __slots__ = ("_extension", "_manager", "_options", "_say", "_waiting")
+
+    def __init__(self, manager: Manager, options: Options, extension: str, say: Callable[[Notification], None]) -> None:
+        self._manager = manager
+        self._options = options
+        self._extension = extension
+        self._say = say
+        self._waiting: dict[str, tuple[str, Party]] = {}  # command_id -> (channel_id, destination)
+
+    def begin(self, command_id: str, destination: Party) -> str:
+        """Say STARTED; the channel's id, under which Asterisk will tell of the call."""
+        # The second is what the switchboard reads of it, as of Asterisk's own ids: when the call began.
+        channel_id = f"cti-{int(time.time())}-{secrets.token_hex(8)}"
+        self._waiting[command_id] = (channel_id, destination)
+        device = self._options.device_of(self._extension)
+        self._manager.switchboard.originations.begin(channel_id, command_id, destination, device)
+        self._say(DialNotification(command_id=command_id, destination=destination, stage=DialStage.STARTED))
+        return channel_id
+
+    async def place(self, command_id: str, channel_id: str, destination: Party) -> None:
+        """Have the agent's phone rung; returns when Asterisk has taken or refused that."""
+        action = actions.originate(self._options, self._extension, channel_id, destination)
+        try:
+            answer = await self._manager.ask(action.name, action.headers)
+        except ConnectionLost as lost:
+            if lost.code == "timed_out":
+                self._leave_open(command_id)
+                self._say(SessionNotification(name="INFO", message=IN_DOUBT, code="in_doubt"))
+            return  # else the line is lost, and ``leave_open`` says so
+        except CommandRefused as refused:
+            self._fail(command_id, str(refused), refused.code)
+            return
+        if answer.get("Response") != "Success":
+            told = actions.refused(answer)
+            self._fail(command_id, str(told), told.code)
+
+    def hear(self, told: DialNotification) -> None:
+        """One of them is settled."""
+        self._waiting.pop(told.command_id, None)
+
+    def channel_of(self, command_id: str) -> str:
+        """The channel's id of a click-to-call whose phone still rings, "" if there is none."""
+        return self._waiting.get(command_id, ("",))[0]
+
+    def abandon(self, cause: str) -> None:
+        """Give up whatever still waits; the agent hears `cause`."""
+        for command_id in list(self._waiting):
+            self._settle(command_id, DialStage.FAILED, cause)
+
+    def leave_open(self) -> None:
+        """The line is lost: Asterisk may go on with whatever still waits, and nobody will hear its answer."""
+        for command_id in list(self._waiting):
+            self._leave_open(command_id)
+
+    def _leave_open(self, command_id: str) -> None:
+        self._settle(command_id, DialStage.DOUBTFUL, IN_DOUBT)
+
+    def _fail(self, command_id: str, cause: str, code: str) -> None:
+        self._settle(command_id, DialStage.FAILED, cause)
+        self._say(SessionNotification(name="ERROR", message=cause, code=code))
+
+    def _settle(self, command_id: str, stage: DialStage, cause: str) -> None:
+        waiting = self._waiting.pop(command_id, None)
+        if waiting is None:
+            return
+        channel_id, destination = waiting
+        if stage is DialStage.FAILED:
+            self._manager.switchboard.originations.withdraw(channel_id)
+        self._say(DialNotification(command_id=command_id, destination=destination, stage=stage, cause=cause))
