@@ -20,7 +20,7 @@ from yarl import URL
 
 from ..exceptions import ConnectionLost, RESTError
 
-__all__ = ["UNREACHABLE", "HTTPAnswer", "HTTPClient", "Network", "WebSocket", "WebSocketClient"]
+__all__ = ["UNREACHABLE", "HTTPAnswer", "HTTPClient", "Network", "WebSocket", "WebSocketClient", "verifying_context"]
 
 MAX_BODY = 1_048_576  # bytes of an HTTP answer
 MAX_FRAME = 2_097_152  # bytes of a WebSocket message; SIP allows far less, and refuses it without losing the line
@@ -180,7 +180,7 @@ class Network:
         if self._session is None or self._session.closed:
             # No cookies: the session is shared by agents, and one's must never reach the service as another's.
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=_verifying_context(self._ca_file)),
+                connector=aiohttp.TCPConnector(limit=0, ssl=verifying_context(self._ca_file)),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )
@@ -228,7 +228,12 @@ class _AiohttpWebSocket:
             return
 
 
-def _verifying_context(ca_file: str) -> ssl.SSLContext:
+def verifying_context(ca_file: str) -> ssl.SSLContext:
+    """How TLS is spoken: certificates are verified against `ca_file`, "" for the system's own authorities.
+
+    Raises:
+        ConnectionLost: the file cannot be read.
+    """
     # asyncio sets 256 KiB aside for every TLS connection; one record is all that can come at once, and a thousand
     # agents' lines are a thousand such buffers. There is no way to say so for a single connection.
     asyncio.sslproto.SSLProtocol.max_size = TLS_RECORD

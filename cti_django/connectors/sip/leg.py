@@ -1,0 +1,308 @@
+"""One phone that we have called: its INVITE, its dialog, and all that goes through it later.
+
+    invite ──1xx──> on_ring ──2xx──> (returns its description) ── reinvite, refer, send_dtmf ── end ──> over
+       └──3xx-6xx──> Refused                     the other side's BYE ──> on_over
+
+A leg is a usage of the line's user agent. It has no media of its own: it carries descriptions to and fro.
+
+Source: RFC 3261 12-15, RFC 3264, RFC 3515 (REFER), RFC 3891 (Replaces), RFC 6665 (the NOTIFYs of a REFER).
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ...exceptions import SIPMessageError
+from ...wire.sip_dialog import Arrival, Dialog
+from ...wire.sip_message import SIPRequest, SIPResponse
+from ...wire.sip_uri import SIPURI, NameAddr, parse_uri
+from ...wire.sip_user_agent import UserAgent
+from . import sdp
+
+__all__ = ["CallLine", "Leg", "Refused"]
+
+ANSWER_SECONDS = 12.0  # to a request that no human answers
+MAX_SIPFRAG = 2_048
+_RINGING = (180, 181, 182, 183)
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """The phone, or the server before it, said no; 408 is silence, 487 a withdrawn call."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class CallLine:
+    """What a leg needs of the line: its user agent, and to have sent what that has to send."""
+
+    agent: UserAgent
+    flush: Callable[[], None]
+
+
+class Leg:
+    """One call to one phone.
+
+    Args:
+        line: goes on when anything has been said.
+        uri: whom to call.
+    """
+
+    def __init__(self, line: CallLine, uri: str) -> None:
+        self.uri = uri
+        self.sdp = b""
+        """What the phone has said last of its media."""
+        self.on_ring: Callable[[], None] = lambda: None
+        self.on_over: Callable[[Leg], None] = lambda leg: None
+        self.on_offer: Callable[[Leg, bytes], Awaitable[bytes]] | None = None
+        """Asked for an answer when the phone wants to change its media (hold)."""
+        self.is_up = False
+        self.is_over = False
+        self._line = line
+        self._agent = line.agent
+        self._invite: SIPRequest | None = None
+        self._dialog: Dialog | None = None
+        self._answers: dict[str, asyncio.Future[SIPResponse]] = {}  # by method: one of each at a time
+        self._on_progress: Callable[[int], None] | None = None
+        self._referral: asyncio.Future[int] | None = None
+        self._offers: set[asyncio.Task[None]] = set()
+        self._session = secrets.randbelow(2**31)
+        self._version = 0
+
+    # -- the call -----------------------------------------------------------------------------------------------
+
+    async def invite(self, offer: bytes, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
+        """Call; the phone's answer to `offer`, when somebody has picked up.
+
+        Raises:
+            Refused: nobody has.
+        """
+        request = self._agent.new_request("INVITE", self.uri, headers=headers)
+        self._describe(request, offer, "sendrecv" if b"a=inactive" not in offer else "inactive")
+        self._invite = request
+        self._agent.attach(request.call_id, self)
+        response = await self._ask(request, None)
+        if response.status >= 300:
+            self._finish()
+            raise Refused(response.status)
+        self.is_up = True
+        self.sdp = response.body
+        return response.body
+
+    async def reinvite(self, offer: bytes, direction: str = "sendrecv") -> bytes:
+        """Offer the phone other media; its answer.
+
+        Raises:
+            Refused: it keeps what it has.
+        """
+        request = self._dialog_or_refused().new_request("INVITE")
+        self._describe(request, offer, direction)
+        response = await self._ask(request, ANSWER_SECONDS)
+        if response.status >= 300:
+            if response.status in (408, 481):
+                self._finish()
+            raise Refused(response.status)
+        self.sdp = response.body or self.sdp
+        return self.sdp
+
+    def end(self) -> None:
+        """Hang up, or withdraw the call. What comes of it is of no interest to anybody."""
+        if self.is_over:
+            if self._invite is not None:
+                self._agent.detach(self._invite.call_id)
+            return
+        now = _now()
+        if self.is_up and self._dialog is not None:
+            self._agent.send(self._dialog.new_request("BYE"), None, now)
+            self._finish()
+        elif self._invite is not None:
+            self._agent.cancel(self._invite, now)
+        self._line.flush()
+
+    # -- what goes through it -----------------------------------------------------------------------------------
+
+    async def refer(
+        self, uri: str, on_progress: Callable[[int], None] | None = None, *, replaces: str = ""
+    ) -> "asyncio.Future[int]":
+        """Ask the phone to call `uri`, in place of the call `replaces` if that is given.
+
+        Args:
+            on_progress: hears each provisional status of that call.
+
+        Returns:
+            Its final status, some time; 0 if the phone stops telling.
+
+        Raises:
+            Refused: it does not do that.
+        """
+        target = parse_uri(uri)
+        if replaces:
+            headers = (("Replaces", replaces),)
+            target = SIPURI(target.scheme, target.user, target.host, target.port, headers=headers)
+        request = self._dialog_or_refused().new_request("REFER")
+        request.headers.add("Refer-To", str(NameAddr(str(target))))
+        request.headers.add("Referred-By", str(self._agent.address))
+        self._on_progress = on_progress
+        referral = self._referral = asyncio.get_running_loop().create_future()
+        try:
+            response = await self._ask(request, ANSWER_SECONDS)
+            if response.status >= 300:
+                raise Refused(response.status)
+        except Refused:
+            self._referral = self._on_progress = None
+            raise
+        return referral
+
+    async def send_dtmf(self, digit: str) -> None:
+        """Press one key.
+
+        Raises:
+            Refused: the phone does not take keys like that.
+        """
+        request = self._dialog_or_refused().new_request("INFO")
+        request.headers.add("Content-Type", "application/dtmf-relay")
+        request.body = f"Signal={digit}\r\nDuration=160\r\n".encode()
+        response = await self._ask(request, ANSWER_SECONDS)
+        if response.status >= 300:
+            raise Refused(response.status)
+
+    @property
+    def replaces(self) -> str:
+        """What a Replaces header says of this leg, seen from its other side. Source: RFC 3891 3."""
+        dialog = self._dialog_or_refused()
+        return f"{dialog.call_id};to-tag={dialog.remote.tag};from-tag={dialog.local.tag}"
+
+    @property
+    def target(self) -> str:
+        """The URI at which its other side is reached."""
+        return self._dialog_or_refused().remote_target
+
+    # -- a usage of the user agent ------------------------------------------------------------------------------
+
+    def receive_response(self, request: SIPRequest, response: SIPResponse, now: float) -> None:
+        """See ``Usage``."""
+        if response.status < 200:
+            if request.method == "INVITE" and not self.is_up and response.status in _RINGING:
+                self.on_ring()
+            return
+        if request.method == "INVITE" and response.status < 300:
+            self._acknowledge(request, response, now)
+        future = self._answers.pop(request.method, None)
+        if future is not None and not future.done():
+            future.set_result(response)
+        elif request.method == "INVITE" and not self.is_up and response.status < 300:
+            self.is_up = True  # it was picked up after all, when nobody wanted it any more
+            self.end()
+        elif request.method == "INVITE" and not self.is_up:
+            self._finish()
+
+    def receive_request(self, request: SIPRequest, now: float) -> None:
+        """See ``Usage``."""
+        dialog = self._dialog
+        if request.method == "ACK":
+            return
+        if dialog is None or not dialog.matches(request):
+            self._agent.respond(request, 481, now)
+            return
+        if dialog.receive_request(request) is Arrival.LATE:
+            self._agent.respond(request, 500, now)
+            return
+        match request.method:
+            case "BYE":
+                self._agent.respond(request, 200, now)
+                self._finish()
+                self.on_over(self)
+            case "NOTIFY":
+                self._hear_notify(request, now)
+            case "INVITE" if self.on_offer is not None and request.body:
+                dialog.refresh_target(request)
+                task = asyncio.create_task(self._answer_offer(request))
+                self._offers.add(task)
+                task.add_done_callback(self._offers.discard)
+            case "INVITE":
+                self._agent.respond(request, 488, now)
+            case _:
+                self._agent.respond(request, 200, now)
+
+    # -- small change -------------------------------------------------------------------------------------------
+
+    def _describe(self, request: SIPRequest, description: bytes, direction: str) -> None:
+        self._version += 1
+        request.headers.add("Content-Type", sdp.CONTENT_TYPE)
+        request.body = sdp.directed(description, direction, (self._session, self._version))
+
+    async def _ask(self, request: SIPRequest, seconds: float | None) -> SIPResponse:
+        if request.method in self._answers:
+            raise Refused(491)
+        future = self._answers[request.method] = asyncio.get_running_loop().create_future()
+        self._agent.send(request, self, _now())
+        self._line.flush()
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except TimeoutError:
+            raise Refused(408) from None
+        finally:
+            if self._answers.get(request.method) is future:
+                del self._answers[request.method]
+
+    def _acknowledge(self, request: SIPRequest, response: SIPResponse, now: float) -> None:
+        if self._dialog is None:
+            self._dialog = Dialog.from_response(request, response)
+        else:
+            self._dialog.refresh_target(response)
+        self._agent.send_ack(self._dialog.new_ack(request.cseq.number), now)
+
+    async def _answer_offer(self, request: SIPRequest) -> None:
+        assert self.on_offer is not None
+        try:
+            answer = await self.on_offer(self, request.body)
+            self._version += 1
+            body = sdp.directed(answer, sdp.direction_of(answer), (self._session, self._version))
+        except (Refused, SIPMessageError):
+            self._agent.respond(request, 488, _now())
+        else:
+            self.sdp = request.body
+            self._agent.respond(request, 200, _now(), body=body, content_type=sdp.CONTENT_TYPE)
+        self._line.flush()
+
+    def _hear_notify(self, request: SIPRequest, now: float) -> None:
+        event = (request.headers.get("Event") or "").partition(";")[0].strip().lower()
+        if event != "refer":
+            self._agent.respond(request, 489, now, headers=(("Allow-Events", "refer"),))
+            return
+        self._agent.respond(request, 200, now)
+        status = _sipfrag_status(request.body)
+        is_last = (request.headers.get("Subscription-State") or "").strip().lower().startswith("terminated")
+        if 100 <= status < 200 and self._on_progress is not None:
+            self._on_progress(status)
+        if (status >= 200 or is_last) and self._referral is not None and not self._referral.done():
+            self._referral.set_result(status if status >= 200 else 0)
+        if is_last and self.is_over:
+            self._agent.detach(request.call_id)
+
+    def _dialog_or_refused(self) -> Dialog:
+        if self._dialog is None or self.is_over:
+            raise Refused(481)
+        return self._dialog
+
+    def _finish(self) -> None:
+        """The call is over. A REFER that goes on keeps telling how it fares (RFC 5057 4.2)."""
+        self.is_over = True
+        self.is_up = False
+        if self._invite is not None and (self._referral is None or self._referral.done()):
+            self._agent.detach(self._invite.call_id)
+
+
+def _sipfrag_status(body: bytes) -> int:
+    """The status in a message/sipfrag, 0 if there is none. Source: RFC 3515 2.4.5."""
+    words = body[:MAX_SIPFRAG].split(b"\r\n", 1)[0].split()
+    is_status = len(words) >= 2 and words[0].upper() == b"SIP/2.0" and len(words[1]) == 3 and words[1].isdigit()
+    return int(words[1]) if is_status else 0
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
