@@ -7,6 +7,7 @@ call_control.py  commands as REST requests
 dialler.py       click-to-call
 subscriber.py    the user agent that this service wants
 watch.py         subscriptions and their documents -> notifications
+examination.py   what cti_doctor tries
 translate.py     the table: dialog -> leg
 """
 

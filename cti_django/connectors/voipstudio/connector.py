@@ -27,7 +27,7 @@ from ...exceptions import (
     WireError,
 )
 from ...wire import voipstudio_rest as rest
-from ..base import Connector, Credentials
+from ..base import Connector, Credentials, Finding
 from ..complaints import Complaints
 from ..sip_line import SIPLine, Subscriptions
 from ..sip_watch import Watch
@@ -36,6 +36,7 @@ from ..transports import Network
 from .api import API
 from .call_control import callee, refused, request_for
 from .dialler import Dialler
+from .examination import examine
 from .options import Options
 from .subscriber import new_subscriber
 from .watch import new_watch
@@ -177,6 +178,11 @@ class VoIPstudioConnector(Connector):
             for user in answer
             if user.user_id not in watch.own_numbers
         ]
+
+    async def examine(self, *, number: str = "") -> AsyncIterator[Finding]:
+        """See ``Connector.examine``."""
+        async for finding in examine(self, self._options, number):
+            yield finding
 
     # -- logging in ---------------------------------------------------------------------------------------------
 
