@@ -85,7 +85,7 @@ class Phone:
         """Take the call that rings."""
         await self.wait_for("ringing")
         await self._tell("accept")
-        await self.wait_for("talking")
+        await self._wait(lambda calls: not _SHOWS["ringing"](calls), "answered", SECONDS)
 
     async def hang_up(self) -> None:
         """End the call, or refuse the one that rings (486)."""
@@ -115,10 +115,13 @@ class Phone:
         Raises:
             AssertionError: that did not happen in time.
         """
+        await self._wait(_SHOWS[state], state, seconds)
+
+    async def _wait(self, is_so: Callable[[str], bool], state: str, seconds: float) -> None:
         calls = ""
         try:
             async with asyncio.timeout(seconds):
-                while not _SHOWS[state](calls := await self.calls()):
+                while not is_so(calls := await self.calls()):
                     await self._next_news(0.25)
         except TimeoutError:
             raise AssertionError(f"phone {self.agent} was not {state} within {seconds} s: {calls}") from None
