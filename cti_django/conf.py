@@ -42,6 +42,7 @@ class Settings:
         outbox_size: calls that wait for the database at most; beyond that some are lost to the call log.
         believed_seconds: calls older than this are doubted: the connector is asked, and a call that no session follows
             is closed as inferred.
+        deliveries_seconds: how long what systems pushed is kept; as long as calls are believed at least.
         socket_path: the path of the WebSocket.
         metrics_token: what whoever reads the metrics must present; "" for nobody.
         log_personal_data: whether log lines show whole numbers and the texts of exceptions.
@@ -61,6 +62,7 @@ class Settings:
     recent_seconds: float = 3600.0
     outbox_size: int = 10_000
     believed_seconds: float = 4 * 3600.0
+    deliveries_seconds: float = 24 * 3600.0
     socket_path: str = "/ws/cti/"
     metrics_token: str = field(default="", repr=False)
     log_personal_data: bool = False
@@ -131,6 +133,7 @@ _RULES: dict[str, Callable[[Any], str | None]] = {
     "recent_seconds": _seconds,
     "outbox_size": _count,
     "believed_seconds": _seconds,
+    "deliveries_seconds": _seconds,
     "socket_path": _path,
     "metrics_token": _token,
     "log_personal_data": _flag,

@@ -27,6 +27,7 @@ __all__ = [
     "claim_seconds",
     "command_seconds",
     "commands_total",
+    "deliveries_total",
     "events_total",
     "fenced_total",
     "gaps_total",
@@ -55,6 +56,8 @@ LINKS = ("none", "connecting", "two_factor", "ready", "lost", "refused", "logged
 """How a session may stand with its telephone system."""
 MATCHES = ("one", "several", "none", "withheld", "internal", "forbidden", "failed")
 OUTCOMES = ("ok", "refused", "timed_out", "failed", "internal_error")
+DELIVERIES = ("accepted", "repeated", "ignored", "refused", "malformed", "failed")
+"""What became of something that a telephone system has pushed."""
 POPS = ("offered", "granted", "missed", "popped", "not_elected", "over")
 
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -152,6 +155,9 @@ commands_total = _counters(
 matches_total = _counters("matches_total", "Callers looked up, by result.", _Label("result", MATCHES))
 pops_total = _counters(
     "pops_total", "Pops offered to tabs, and what tabs that asked were told.", _Label("outcome", POPS)
+)
+deliveries_total = _counters(
+    "deliveries_total", "What telephone systems pushed, by what became of it.", _Label("outcome", DELIVERIES)
 )
 lease_claims_total = _counter("lease_claims_total", "Leases claimed by this process.")
 lease_losses_total = _counter("lease_losses_total", "Leases that this process lost or had to give up.")

@@ -28,6 +28,7 @@ __all__ = [
     "PopAction",
     "PopWhen",
     "RememberedChoice",
+    "WebhookDelivery",
 ]
 
 NOTE_MAX = 10_000
@@ -298,3 +299,28 @@ class CallNote(models.Model):
 
     def __str__(self) -> str:
         return self.text[:50]
+
+
+class WebhookDelivery(models.Model):
+    """What a telephone system has pushed, once: the journal. Written by ``deliveries`` only, and kept for a while."""
+
+    endpoint = models.CharField(_("endpoint"), max_length=40)
+    received_at = models.DateTimeField(_("received at"))
+    stage = models.CharField(_("event"), max_length=12)
+    provider_call_id = models.CharField(_("provider's call id"), max_length=128)
+    names = models.TextField(_("about"), help_text=_("One on each line, and a line end before the first."))
+    fields = models.JSONField(_("fields"))
+    digest = models.CharField(max_length=64, null=True)  # noqa: DJ001  NULL: may come again, and is unique all the same
+
+    class Meta:
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(fields=["endpoint", "provider_call_id"], name="cti_delivery_by_call"),
+            models.Index(fields=["endpoint", "received_at"], name="cti_delivery_by_time"),
+        ]
+        constraints = [models.UniqueConstraint(fields=["endpoint", "digest"], name="cti_delivery_once")]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.pk}"

@@ -1,8 +1,8 @@
 """The app's pages; include them as ``path("cti/", include("cti_django.urls"))``."""
 
-from django.urls import path
+from django.urls import path, re_path
 
-from . import health, views
+from . import health, views, webhooks
 
 __all__ = ["app_name", "urlpatterns"]
 
@@ -15,4 +15,6 @@ urlpatterns = [
     path("health/live/", health.live, name="live"),
     path("health/ready/", health.ready, name="ready"),
     path("metrics/", health.metrics, name="metrics"),
+    # Whatever follows: a redirect would lose the POST, and the log line of a page that is not found shows a token.
+    re_path(r"^webhook/(?P<endpoint>[^/]*)(?:/(?P<token>.*?))?/?$", webhooks.receive, name="webhook"),
 ]

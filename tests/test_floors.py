@@ -14,7 +14,7 @@ PACKAGE = ROOT / "cti_django"
 F0_CALLS = {"exceptions", "calls"}
 F0_WIRE = {"exceptions", "wire"}
 F1 = F0_CALLS | F0_WIRE | {"connectors"}
-F2 = {"conf", "models", "migrations", "contacts", "outbox", "calllog", "calllog_rows"}
+F2 = {"conf", "models", "migrations", "contacts", "outbox", "calllog", "calllog_rows", "deliveries"}
 F2 |= {"signals", "threads", "metrics", "logs"}
 F3 = {"sessions"}
 F4 = {
@@ -30,6 +30,7 @@ F4 = {
     "templatetags",
     "urls",
     "views",
+    "webhooks",
 }
 DJANGO = {"django", "encrypted_fields", "phonenumbers"}
 
@@ -55,6 +56,7 @@ FACES_THAT_MAY = {
     ("admin", "admin_mixins"),
     ("urls", "views"),
     ("urls", "health"),
+    ("urls", "webhooks"),
     ("routing", "consumers"),
     ("apps", "checks"),
 }

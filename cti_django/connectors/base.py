@@ -5,7 +5,7 @@ no database and no Django: the session above it does all that.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
@@ -155,16 +155,19 @@ class Connector(ABC):
         Where a system cannot be asked, or the line is not there, nothing happens.
         """
 
-    def receive(self, delivery: Delivery) -> Sequence[Notification]:
+    def receive(self, delivery: Delivery) -> None:  # noqa: B027 - most systems push nothing
         """Take what the system has pushed to ``endpoint``, about whomever. Never raises; the same again is harmless.
 
         Before ``open()`` it is history, which goes into the first Snapshot; afterwards ``notifications()`` says what
         it means for this agent.
-
-        Returns:
-            What it means for this agent, too: so the log learns of calls that were over before anybody listened.
         """
-        return ()
+
+    def replay(self, deliveries: Iterable[Delivery]) -> Iterator[tuple[datetime, Notification]]:
+        """What `deliveries`, in this order, have meant for this agent, and when. Changes nothing, never raises.
+
+        For the log, which so learns of calls that were over before anybody listened.
+        """
+        return iter(())
 
     async def examine(self, *, number: str = "") -> AsyncIterator[Finding]:
         """Try, step by step, everything that this connector needs, for ``manage.py cti_doctor``. Never raises.

@@ -34,6 +34,7 @@ __all__ = [
     "send_to",
     "spans_processes",
     "tell",
+    "tell_of_delivery",
 ]
 
 logger = logging.getLogger(__name__)
@@ -158,6 +159,12 @@ async def leave(group: str, address: str) -> bool:
     """No longer."""
     layer = get_channel_layer()
     return layer is not None and await _attempt(layer.group_discard(group, address))
+
+
+async def tell_of_delivery() -> None:
+    """Tell all processes that a telephone system has pushed something. Who misses it finds out a little later."""
+    if spans_processes():
+        await tell(HOSTS, {"type": "cti.delivered"})
 
 
 def ask_to_recheck(agent_id: Any | None = None) -> None:

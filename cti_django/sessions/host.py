@@ -302,6 +302,10 @@ class SessionHost:
         """What of this process works: {"bus": .., "leases": ..}."""
         return {"bus": self.office.mailbox.is_heard, "leases": self.office.keeper.is_renewing}
 
+    def delivered(self) -> None:
+        """A telephone system has pushed something, and it is in the journal."""
+        self.office.deliveries.look_now()
+
     async def shut_down(self) -> None:
         """End all sessions and hand them over, within two seconds. The process is about to end."""
         self._rounds.stop()

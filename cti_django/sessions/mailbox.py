@@ -46,6 +46,8 @@ class Mailbox:
     ) -> None:
         self.holder = holder
         self._hear, self._on_gone, self._on_back, self._on_vacancy = hear, on_gone, on_back, on_vacancy
+        self.on_delivery: Callable[[], None] = lambda: None
+        """Called when a process says that a telephone system has pushed something."""
         self._address = ""
         self._joined: set[Any] = set()
         self._heard_at: dict[str, float] = {}  # by the name of the process
@@ -181,6 +183,8 @@ class Mailbox:
                 self._note_beat(str(message["host"])[:64])
             case "cti.vacant":
                 self._on_vacancy()
+            case "cti.delivered":
+                self.on_delivery()
             case "cti.answer":
                 asked = self._asked.get(message["ask"])
                 if asked is not None and not asked.done():

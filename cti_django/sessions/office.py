@@ -20,6 +20,7 @@ from ..conf import get_settings
 from ..logs import session_log
 from ..models import Instruction
 from . import bus
+from .deliveries import Deliveries
 from .desk import Desk
 from .exchange import Exchange
 from .keeper import Keeper
@@ -60,7 +61,9 @@ class Office:
         self.desks: dict[Any, Desk] = {}
         self.tenures: dict[Any, Tenure] = {}
         self.keeper = Keeper(self.holder, on_lost=self._lose, on_look=self._see, on_instruction=self._obey)
+        self.deliveries = Deliveries()
         self.mailbox = Mailbox(self.holder, exchange.hear, self._peer_gone, self._peer_back, self.keeper.look_now)
+        self.mailbox.on_delivery = self.deliveries.look_now
         exchange.mailbox = self.mailbox
         self._exchange = exchange
         self._names: dict[str, Any] = {}  # agents' ids, as they travel on the bus
@@ -126,7 +129,7 @@ class Office:
         if self._is_ending or self.desks.get(desk.agent_id) is not desk:
             return
         desk.is_wanted = True
-        tenure = self.tenures[desk.agent_id] = Tenure(desk, self.keeper, self.mailbox)
+        tenure = self.tenures[desk.agent_id] = Tenure(desk, self.keeper, self.mailbox, self.deliveries)
         tenure.start().add_done_callback(lambda task: self._tenure_over(desk, tenure))
 
     def _tenure_over(self, desk: Desk, tenure: Tenure) -> None:
@@ -363,6 +366,7 @@ class Office:
             logger.warning("The leases could not be handed over; they run out by themselves")
         await self.mailbox.tell_of_vacancies()
         self.keeper.stop()
+        self.deliveries.stop()
         await self.mailbox.stop()
         for chore in self._chores:
             chore.cancel()

@@ -8,7 +8,7 @@ from typing import Any
 
 from django import db
 
-from .. import calllog, contacts, metrics
+from .. import calllog, contacts, deliveries, metrics
 from ..threads import WORK_THREADS
 from .access import PERMISSION
 from .collector import Collector
@@ -63,6 +63,7 @@ class Rounds:
                 if reap_in <= 0:
                     reap_in = REAP_SECONDS
                     await WORK_THREADS.run(calllog.reap)
+                    await WORK_THREADS.run(deliveries.purge)
             except db.Error as error:
                 logger.warning("A round was cut short: the database cannot be reached (%s)", type(error).__name__)
             except Exception:

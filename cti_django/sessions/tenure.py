@@ -22,6 +22,7 @@ from ..logs import SessionLog, session_log
 from ..models import ConnectorAccount
 from ..threads import WORK_THREADS
 from . import bus
+from .deliveries import Deliveries
 from .desk import Desk
 from .keeper import Keeper
 from .mailbox import Mailbox
@@ -60,14 +61,14 @@ class Tenure:
     anew after ``begin_anew``.
     """
 
-    def __init__(self, desk: Desk, keeper: Keeper, mailbox: Mailbox) -> None:
+    def __init__(self, desk: Desk, keeper: Keeper, mailbox: Mailbox, deliveries: Deliveries) -> None:
         self.desk = desk
         self.is_claimed = asyncio.Event()
         self.is_leaving = False  # it is about to end ...
         self.is_stopped = False  # ... because it was told to
         self.wanted_seconds = 0.0  # for how long somebody else may go on with it
         self.releases = True  # whether it lets go of the lease itself when it ends
-        self._keeper, self._mailbox = keeper, mailbox
+        self._keeper, self._mailbox, self._deliveries = keeper, mailbox, deliveries
         self._changed = asyncio.Event()
         self._account: ConnectorAccount | None = None
         self._running: asyncio.Task[None] | None = None
@@ -171,7 +172,7 @@ class Tenure:
 
     async def _run_session(self) -> None:
         """Load, build, run: one session until it is over."""
-        desk = self.desk
+        desk, connector = self.desk, None
         desk.is_loading = True
         try:
             self._account, calls, notes, desk.recent = await self._patiently(WORK_THREADS.run, _load, desk.agent_id)
@@ -180,13 +181,16 @@ class Tenure:
                 await self._show(NO_ACCOUNT if self._account is None else INACTIVE)
                 return
             settings = get_settings()
+            new_id = partial(call_id_for, f"{desk.agent_id} {desk.connector}")
+            if connector.endpoint:
+                await self._patiently(self._catch_up, connector, {call.call_id for call in calls}, new_id)
             session = AgentSession(
                 connector,
                 self._tell,
                 number=self._account.number if self._account else "",
                 command_seconds=settings.command_seconds,
                 believed_seconds=settings.believed_seconds,
-                new_id=partial(call_id_for, f"{desk.agent_id} {desk.connector}"),
+                new_id=new_id,
             )
             session.board.restore(calls)
             desk.session = session
@@ -206,6 +210,20 @@ class Tenure:
             await self._show(SessionState(state=LinkState.REFUSED, message=sentence, code="internal_error"))
         finally:
             desk.session = None
+            if connector is not None:
+                self._deliveries.leave(connector)
+
+    async def _catch_up(self, connector: Connector, known: set[str], new_id: Callable[[str], str]) -> None:
+        """What the system has pushed goes to `connector` from now on; what nobody has heard, to the call log."""
+        desk = self.desk
+        history = await self._deliveries.join(connector)
+        missed = await self._deliveries.log_missed(
+            desk.agent_id, connector, history, known=known, new_id=new_id, fence=desk.fence
+        )
+        if missed:
+            await calllog.aflush(FLUSH_SECONDS)
+            recent_seconds = get_settings().recent_seconds
+            desk.recent = await WORK_THREADS.run(calllog.recent_calls, desk.agent_id, recent_seconds)
 
     def _connector(self, account: ConnectorAccount | None) -> Connector | None:
         self._set_policy(account)

@@ -9,7 +9,7 @@ There is no line that could be lost: what comes, comes through ``receive``, from
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -84,22 +84,29 @@ class WebhookConnector(Connector):
 
     # -- what the system says -----------------------------------------------------------------------------------
 
-    def receive(self, delivery: Delivery) -> tuple[LegNotification, ...]:
+    def receive(self, delivery: Delivery) -> None:
         """Take a delivery; see ``Connector.receive``."""
-        endpoint = self._options.endpoints.get(self.endpoint)
-        if endpoint is None or delivery.endpoint != self.endpoint:
-            return ()
-        report = _read(endpoint.shape, delivery)
-        if report is None:
-            return ()
-        calls = self._shared_calls()
-        leg = self._leg(calls, calls.fold(report, delivery.received_at))
+        leg = self._take(delivery, self._shared_calls())
         if leg is None or self._said.get(leg.leg_id) == leg:
-            return ()
+            return
         self._note_said(leg)
         if self._is_open:
             self._stream.put(leg)
-        return (leg,)
+
+    def replay(self, deliveries: Iterable[Delivery]) -> Iterator[tuple[datetime, LegNotification]]:
+        """See ``Connector.replay``."""
+        calls = PushedCalls()
+        for delivery in deliveries:
+            leg = self._take(delivery, calls)
+            if leg is not None:
+                yield delivery.received_at, leg
+
+    def _take(self, delivery: Delivery, calls: PushedCalls) -> LegNotification | None:
+        endpoint = self._options.endpoints.get(self.endpoint)
+        if endpoint is None or delivery.endpoint != self.endpoint:
+            return None
+        report = _read(endpoint.shape, delivery)
+        return self._leg(calls, calls.fold(report, delivery.received_at)) if report is not None else None
 
     def _shared_calls(self) -> PushedCalls:
         if self._calls is None:

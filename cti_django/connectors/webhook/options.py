@@ -10,13 +10,13 @@ from ..options import Reader, choice, read_options, seconds, text, url
 from .outgoing import Outgoing, read_outgoing
 from .shapes import SHAPES, name_of
 
-__all__ = ["ENDPOINT_NAME", "MIN_SECRET", "Endpoint", "Options"]
+__all__ = ["MIN_SECRET", "Endpoint", "Options"]
 
-ENDPOINT_NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
 MIN_SECRET = 16
 """The fewest characters of a secret."""
 MAX_SECRETS = 4  # of one endpoint: each is tried
 AUTHS = ("hmac", "basic", "token")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _TOKEN_LETTERS = re.compile(r"[A-Za-z0-9._~-]+")
 
 
@@ -118,7 +118,7 @@ def _endpoints(name: str, value: Any) -> dict[str, Endpoint]:
 
 
 def _endpoint(name: Any, settings: Any) -> Endpoint:
-    if not isinstance(name, str) or not re.fullmatch(ENDPOINT_NAME, name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError("An endpoint's name must be 1 to 40 of a-z, 0-9, - and _.")
     if not isinstance(settings, Mapping):
         raise ValueError(f"The endpoint {name} must be a dict.")

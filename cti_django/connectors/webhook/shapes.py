@@ -4,7 +4,8 @@ sipgate     event=newCall | answer | hangup, from, to, direction=in | out, callI
             fullUserId[], answeringNumber, cause, diversion. Other events (dtmf) say nothing of a call's state.
 zammad      the same words without ids of users; user may be one text or several; call_id, queue.
 generic     this project's own: event=ringing | answered | held | resumed | ended, call_id, direction=inbound |
-            outbound, from, to, from_name, to_name, agent (one or several), answered_by, original_call_id, cause.
+            outbound, from, to, from_name, to_name, agent (one or several), answered_by, original_call_id, cause,
+            event_id (what tells two holds of one call from one that is sent twice).
 
 Source: sipgate.io's push API (github.com/sipgate/sipgate.io, README); Zammad's "Generic CTI" (docs.zammad.org).
 """
@@ -210,7 +211,7 @@ FIELDS = frozenset(
     {
         *("event", "from", "to", "direction", "callId", "call_id", "origCallId", "originalCallId", "user", "userId"),
         *("fullUserId", "answeringNumber", "cause", "diversion", "queue", "xcid", "agent", "answered_by"),
-        *("from_name", "to_name", "original_call_id"),
+        *("from_name", "to_name", "original_call_id", "event_id"),
     }
 )
 """The fields that some shape knows: no other one is kept."""
