@@ -117,12 +117,14 @@ def _bridge_enter(channels: Channels, event: Event) -> Touched:
     channel, bridge = channels.meet(event), event.get("BridgeUniqueid", "")
     if channel is None or not bridge:
         return _NOTHING
+    if channel.bridge != bridge:
+        channel.peer_left_first = False
     members = channels.enter(channel, bridge)
     for member in members:
         member.last_peer, channel.last_peer = channel, member
         _talk(member, channel)
         _talk(channel, member)
-    channel.peer_left_first = channel.is_parked = False
+    channel.is_parked = False
     if channel.origin is not Origin.ORIGINATED:
         channel.is_answered = True
     if channel.consulting and bridge == channel.held_bridge:
@@ -147,7 +149,7 @@ def _consult(channel: Channel) -> None:
 def _come_back(channel: Channel) -> None:
     """Whoever was asked is gone; the call is with its other side again, whatever the connected line still says."""
     channel.consulting = channel.is_held = False
-    channel.connected = channel.held_connected
+    channel.consulted, channel.connected = channel.connected, channel.held_connected
     channel.held_peer = None
 
 

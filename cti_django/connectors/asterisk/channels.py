@@ -55,7 +55,8 @@ class Channel:
         destination: with a click-to-call of ours, whom the agent asked for.
         bridge: the bridge that it is in, "" if none.
         is_held: the phone has put the call on hold; `is_parked`: the PBX has.
-        consulting: it has left the held call's bridge for somebody who is asked before a transfer.
+        consulting: it has left the held call's bridge for somebody who is asked before a transfer; `consulted` is who was
+            asked, for as long as the PBX takes to notice that the call is with its other side again.
         is_answered: it has spoken with somebody.
         end_reason, cause: why it ended; `hangup_cause` by ITU-T Q.850, 0 while unknown.
     """
@@ -89,6 +90,7 @@ class Channel:
     held_bridge: str = ""
     held_peer: "Channel | None" = None
     held_connected: Identity = ("", "")
+    consulted: Identity | None = None
     is_parked: bool = False
     consulting: bool = False
     on_music: bool = False
@@ -195,7 +197,14 @@ class Channels:
 
     def told_connected(self, event: dict[str, str], channel: Channel) -> None:
         """The event says anew whom `channel` is connected with, unknown or not."""
+        channel.consulted = None
         self.connect(channel, _identity(event, "ConnectedLine"))
+
+    def listed_connected(self, row: dict[str, str], channel: Channel) -> None:
+        """A list says whom `channel` is connected with."""
+        identity = _identity(row, "ConnectedLine")
+        if identity != channel.consulted:
+            self.told_connected(row, channel)
 
     def rename(self, channel: Channel, name: str) -> None:
         """`channel` is another phone's from now on: a call was picked up."""

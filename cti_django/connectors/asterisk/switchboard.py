@@ -145,19 +145,22 @@ class Switchboard:
 
         To be called only if the list of channels was really told: without it everything would be over.
         """
+        told: Told = []
         if self._listed is not None:
             for channel in list(self._channels.by_uniqueid.values()):
                 if channel.uniqueid not in self._listed:
+                    told += filter(None, [self.originations.ended(channel)])
                     self._channels.remove(channel)
                     self._channels.let_go(channel)
             self._listed = None
-            self._withheld.clear()
+            for withheld in [each for each in self._withheld if each.caller.is_gone]:
+                told += self._release(withheld)
             link(self._channels)
             self._queues.end_list()
             self._extensions.end_list()
         living = self._channels.by_uniqueid
         answered = (self.originations.answered(channel.uniqueid) for channel in living.values() if channel.is_up)
-        told: Told = [dial for dial in answered if dial]
+        told += [dial for dial in answered if dial]
         told += self.originations.doubt(living)
         for device in self._watched:
             told += self._tell_presence(device)
