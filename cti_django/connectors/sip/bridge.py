@@ -10,7 +10,8 @@ Deviates: sounds from before the answer (183) are not passed on; the agent hears
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from ...calls.notifications import Notification, SessionNotification
 from ...calls.numbers import Party
@@ -264,7 +265,7 @@ class Bridge:
                 leg.end()
         self._on_end(reason, cause)
 
-    def _spawn(self, coroutine: object) -> None:
-        chore = asyncio.create_task(coroutine)  # type: ignore[arg-type]
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        chore = asyncio.create_task(coroutine)
         self._chores.add(chore)
         chore.add_done_callback(self._chores.discard)

@@ -164,7 +164,7 @@ class Dialling:
         status = 408
         try:
             async with asyncio.timeout(self._dial_seconds):
-                await placed.phone.invite(sdp.black_hole(), _AUTO_ANSWER if self._auto_answer else ())
+                await placed.phone.invite(sdp.black_hole(), "inactive", _AUTO_ANSWER if self._auto_answer else ())
         except Refused as refused:
             status = 487 if placed.is_withdrawn else refused.status
         except TimeoutError:

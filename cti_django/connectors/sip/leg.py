@@ -23,11 +23,12 @@ from . import sdp
 __all__ = ["CallLine", "Leg", "Refused"]
 
 ANSWER_SECONDS = 12.0  # to a request that no human answers
+LINGER_SECONDS = 200.0  # longer than the far side of a REFER may ring
 MAX_SIPFRAG = 2_048
 _RINGING = (180, 181, 182, 183)
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
+class Refused(Exception):
     """The phone, or the server before it, said no; 408 is silence, 487 a withdrawn call."""
 
     def __init__(self, status: int) -> None:
@@ -74,14 +75,16 @@ class Leg:
 
     # -- the call -----------------------------------------------------------------------------------------------
 
-    async def invite(self, offer: bytes, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
-        """Call; the phone's answer to `offer`, when somebody has picked up.
+    async def invite(
+        self, offer: bytes, direction: str = "sendrecv", headers: tuple[tuple[str, str], ...] = ()
+    ) -> bytes:
+        """Call; the phone's answer to `offer`, with its media in `direction`, when somebody has picked up.
 
         Raises:
             Refused: nobody has.
         """
         request = self._agent.new_request("INVITE", self.uri, headers=headers)
-        self._describe(request, offer, "sendrecv" if b"a=inactive" not in offer else "inactive")
+        self._describe(request, offer, direction)
         self._invite = request
         self._agent.attach(request.call_id, self)
         response = await self._ask(request, None)
@@ -111,8 +114,6 @@ class Leg:
     def end(self) -> None:
         """Hang up, or withdraw the call. What comes of it is of no interest to anybody."""
         if self.is_over:
-            if self._invite is not None:
-                self._agent.detach(self._invite.call_id)
             return
         now = _now()
         if self.is_up and self._dialog is not None:
@@ -213,11 +214,12 @@ class Leg:
         match request.method:
             case "BYE":
                 self._agent.respond(request, 200, now)
-                self._finish()
-                self.on_over(self)
+                if not self.is_over:
+                    self._finish()
+                    self.on_over(self)
             case "NOTIFY":
                 self._hear_notify(request, now)
-            case "INVITE" if self.on_offer is not None and request.body:
+            case "INVITE" if self.is_up and self.on_offer is not None and request.body:
                 dialog.refresh_target(request)
                 task = asyncio.create_task(self._answer_offer(request))
                 self._offers.add(task)
@@ -237,7 +239,8 @@ class Leg:
     async def _ask(self, request: SIPRequest, seconds: float | None) -> SIPResponse:
         if request.method in self._answers:
             raise Refused(491)
-        future = self._answers[request.method] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[SIPResponse] = asyncio.get_running_loop().create_future()
+        self._answers[request.method] = future
         self._agent.send(request, self, _now())
         self._line.flush()
         try:
@@ -281,8 +284,6 @@ class Leg:
             self._on_progress(status)
         if (status >= 200 or is_last) and self._referral is not None and not self._referral.done():
             self._referral.set_result(status if status >= 200 else 0)
-        if is_last and self.is_over:
-            self._agent.detach(request.call_id)
 
     def _dialog_or_refused(self) -> Dialog:
         if self._dialog is None or self.is_over:
@@ -290,11 +291,12 @@ class Leg:
         return self._dialog
 
     def _finish(self) -> None:
-        """The call is over. A REFER that goes on keeps telling how it fares (RFC 5057 4.2)."""
-        self.is_over = True
-        self.is_up = False
-        if self._invite is not None and (self._referral is None or self._referral.done()):
-            self._agent.detach(self._invite.call_id)
+        """The call is over. What is still on its way is answered for a while: a BYE that has crossed ours, and the
+        NOTIFYs of a REFER, which outlive the call (RFC 5057 4.2)."""
+        if self.is_over or self._invite is None:
+            return
+        self.is_over, self.is_up = True, False
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._agent.detach, self._invite.call_id)
 
 
 def _sipfrag_status(body: bytes) -> int:

@@ -15,7 +15,7 @@ from ...exceptions import SIPMessageError
 from ...wire.sip_grammar import parse_params
 from ...wire.sip_message import SIPRequest, SIPResponse
 from ...wire.sip_uri import NameAddr, parse_name_addr
-from ...wire.sip_user_agent import UserAgent, Usage
+from ...wire.sip_user_agent import Usage, UserAgent
 from .joining import Joiner
 
 __all__ = ["ShadowContact", "caller", "was_answered_elsewhere"]

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from typing import cast
 
 from ...exceptions import ConnectionLost, SIPMessageError
 from ...wire.sip_stream import SIPStream
@@ -110,8 +111,8 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._error = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # The event loop's own class does not say that it is one.
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if len(self._waiting) < MAX_WAITING:

@@ -1,0 +1,137 @@
+"""Trying out, step by step, what the SIP connector needs, with the advice that helps where it fails.
+
+Source: the steps are those of ``reach``, ``registration`` and ``connector``; RFC 3261 21 for what a refusal means.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from ...calls.commands import Dial
+from ...calls.notifications import DialNotification, DialStage, SessionNotification
+from ...exceptions import ConnectionLost, ConnectorError, LoginRefused
+from ..base import Credentials, Finding
+from .locate import Resolver, Target, locate
+from .options import Options
+from .sockets import connect
+
+if TYPE_CHECKING:
+    from .connector import SIPConnector
+
+__all__ = ["examine"]
+
+READY_SECONDS = 12.0
+NO_HINT = (
+    "Let the server tell about this user's dialogs. Asterisk: a hint for the user, subscribe_context of the endpoint "
+    "naming the hint's context, allow_subscribe=yes. Kamailio: presence_dialoginfo and pua_dialoginfo. FreeSWITCH: "
+    "manage-presence. Or set the option register."
+)
+WRONG_LOGIN = (
+    "Check the account's user name and password; the digest may want another name (option auth_username), or the "
+    "server another domain in the address (option domain)."
+)
+
+
+async def examine(
+    connector: "SIPConnector", options: Options, credentials: Credentials, resolver: Resolver, number: str
+) -> AsyncIterator[Finding]:
+    """See ``Connector.examine``."""
+    async for finding in _network(options, resolver):
+        yield finding
+        if finding.ok is False:
+            return
+    try:
+        await connector.open()
+    except LoginRefused as error:
+        yield Finding(step="Log in", ok=False, message=str(error), advice=WRONG_LOGIN)
+    except ConnectorError as error:
+        yield Finding(step="Log in", ok=False, message=str(error), advice=_advice(error))
+    else:
+        yield Finding(step="Log in", ok=True, message="The server answers, and takes the account.")
+        try:
+            async for finding in _online(connector, number):
+                yield finding
+        except ConnectorError as error:
+            advice = NO_HINT if error.code == "no_dialog_events" else _advice(error)
+            yield Finding(step="Watch calls", ok=False, message=str(error), advice=advice)
+    await connector.close()
+
+
+async def _network(options: Options, resolver: Resolver) -> AsyncIterator[Finding]:
+    server = options.reached
+    if server.url:
+        return
+    try:
+        targets = await locate(server, resolver)
+    except ConnectionLost as error:
+        advice = "Check the option server, and the DNS."
+        yield Finding(step="Find the server", ok=False, message=str(error), advice=advice)
+        return
+    found = ", ".join(f"{target.address} port {target.port:d}" for target in targets)
+    yield Finding(step="Find the server", ok=True, message=f"{server.host} is {found}.")
+    if server.transport == "UDP":
+        return  # an open UDP socket tells nothing: the log-in does
+    async for finding in _connections(options, targets):
+        yield finding
+
+
+async def _connections(options: Options, targets: list[Target]) -> AsyncIterator[Finding]:
+    failed = []
+    for target in targets:
+        step = f"Connect over {target.transport} to {target.address}"
+        try:
+            flow = await connect(target, options.reached, options.ca_file)
+        except ConnectionLost as error:
+            failed.append(Finding(step=step, ok=False, message=str(error), advice=_advice(error)))
+        else:
+            await flow.socket.close()
+            yield Finding(step=step, ok=True, message="The server takes the connection.")
+            for each in failed:
+                yield Finding(step=each.step, ok=None, message=each.message, advice=each.advice)
+            return
+    for each in failed:
+        yield each
+
+
+async def _online(connector: "SIPConnector", number: str) -> AsyncIterator[Finding]:
+    said = connector.notifications()
+    is_watched = True
+    async with asyncio.timeout(READY_SECONDS) as limit:
+        try:
+            async for notification in said:
+                if isinstance(notification, SessionNotification) and notification.code == "no_dialog_events":
+                    is_watched = False
+                if isinstance(notification, SessionNotification) and notification.name == "READY":
+                    break
+        except TimeoutError:
+            limit.reschedule(None)
+    if is_watched:
+        yield Finding(step="Watch calls", ok=True, message="The server tells about this user's calls.")
+    else:
+        message = "The server does not tell how calls go on."
+        yield Finding(step="Watch calls", ok=None, message=message, advice=NO_HINT)
+    if number:
+        yield await _test_call(connector, said, number)
+
+
+async def _test_call(connector: "SIPConnector", said: AsyncIterator[object], number: str) -> Finding:
+    step = "Place a call"
+    try:
+        await connector.execute(Dial(command_id="examination", number=number))
+        async for notification in said:
+            if isinstance(notification, DialNotification) and notification.stage is DialStage.ACCEPTED:
+                return Finding(step=step, ok=True, message="Your phone rang, and you picked it up.")
+            if isinstance(notification, DialNotification) and notification.stage is not DialStage.STARTED:
+                advice = "Check the option phone, and that the phone is registered."
+                return Finding(step=step, ok=False, message=notification.cause, advice=advice)
+    except ConnectorError as error:
+        return Finding(step=step, ok=False, message=str(error))
+    return Finding(step=step, ok=None, message="Nobody says what became of the call.")
+
+
+def _advice(error: ConnectorError) -> str:
+    if error.code == "certificate":
+        return "Use a certificate that names the server's host, or give its authority as ca_file."
+    if isinstance(error, ConnectionLost):
+        return "Check host, port and transport in the option server, and the firewalls on the way."
+    return ""
