@@ -55,8 +55,8 @@ class Channel:
         destination: with a click-to-call of ours, whom the agent asked for.
         bridge: the bridge that it is in, "" if none.
         is_held: the phone has put the call on hold; `is_parked`: the PBX has.
-        consulting: it has left the held call's bridge for somebody who is asked before a transfer; `consulted` is who was
-            asked, for as long as the PBX takes to notice that the call is with its other side again.
+        consulting: it has left the held call's bridge for somebody who is asked before a transfer.
+        consulted: who was asked, for as long as the PBX takes to notice that the call is with its other side again.
         is_answered: it has spoken with somebody.
         end_reason, cause: why it ended; `hangup_cause` by ITU-T Q.850, 0 while unknown.
     """
