@@ -7,6 +7,7 @@ Source: RFC 3261 8.1.3.4 (3xx), 8.1.3.5, 22 (401, 407), 10.3 and RFC 6665 4.2.1.
 """
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..exceptions import DigestError, SIPMessageError
@@ -25,6 +26,7 @@ MAX_EXPIRES = 24 * 3600.0
 """Nothing is asked for longer, whatever Min-Expires says (seconds)."""
 _MAX_ROUNDS = 5  # challenges and 423s in one exchange: two hops may each ask once, and each nonce may be stale once
 _MAX_REDIRECTS = 5
+_MAX_TARGETS = 10  # of one 3xx
 _SECONDS_RE = re.compile(r"[ \t]*+([0-9]{1,10})(?![0-9])")
 _QUALITY_RE = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _REDIRECTS = frozenset((300, 301, 302))
@@ -119,10 +121,11 @@ def read_seconds(text: str | None) -> float | None:
 def _targets(response: SIPResponse) -> list[str]:
     """The SIP URIs of a 3xx's Contacts, the one it likes best first."""
     ranked = []
-    for value in response.headers.get_all("Contact")[:_MAX_REDIRECTS]:
-        contact = parse_name_addr(value)
-        uri = parse_uri(contact.uri)
-        quality = contact.params.get("q") or "1"
-        if uri.scheme in ("sip", "sips") and not uri.headers and "method" not in uri.params:
-            ranked.append((float(quality) if _QUALITY_RE.fullmatch(quality) else 0.0, contact.uri))
+    for value in response.headers.get_all("Contact")[:_MAX_TARGETS]:
+        with suppress(SIPMessageError):
+            contact = parse_name_addr(value)
+            uri = parse_uri(contact.uri)
+            quality = contact.params.get("q") or "1"
+            if uri.scheme in ("sip", "sips") and not uri.headers and "method" not in uri.params:
+                ranked.append((float(quality) if _QUALITY_RE.fullmatch(quality) else 0.0, contact.uri))
     return [uri for _, uri in sorted(ranked, key=lambda one: -one[0])]

@@ -20,7 +20,19 @@ _WEBSOCKETS = ("WS", "WSS")
 class Identity:
     """One user at one place; the arguments are those of ``UserAgent``, which hands all of this on."""
 
-    __slots__ = ("_address", "_contact", "_contact_user", "_name", "_random", "_route", "_sent_by", "transport", "uri")
+    __slots__ = (
+        "_address",
+        "_contact",
+        "_contact_user",
+        "_name",
+        "_random",
+        "_route",
+        "_sent_by",
+        "allow",
+        "supported",
+        "transport",
+        "uri",
+    )
 
     def __init__(
         self,
@@ -31,6 +43,8 @@ class Identity:
         contact_user: str = "",
         route: tuple[str, ...] = (),
         name: str = "",
+        allow: tuple[str, ...] = (),
+        supported: tuple[str, ...] = (),
         random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._address = address
@@ -38,6 +52,8 @@ class Identity:
         self.transport = transport
         self._contact_user = contact_user or self.uri.user
         self._name = name
+        self.allow = allow
+        self.supported = frozenset(supported)
         self._random = random
         self.sent_by = sent_by
         self.route = route
@@ -75,6 +91,11 @@ class Identity:
     def route(self, route: tuple[str, ...]) -> None:
         routed(self._address, route)
         self._route = route
+
+    @property
+    def allowed(self) -> str:
+        """The value of an Allow header."""
+        return ", ".join(self.allow)
 
     def new_tag(self) -> str:
         """A tag that nobody can guess."""
@@ -117,8 +138,13 @@ class Identity:
     def dress(self, request: SIPRequest) -> None:
         """Give `request` what it lacks: our Via on top, with a branch of its own, and our Contact where it is due."""
         headers = request.headers
-        if request.method in _NEEDS_CONTACT and "Contact" not in headers:
-            headers.add("Contact", f"<{self._contact}>")
+        if request.method in _NEEDS_CONTACT:
+            if "Contact" not in headers:
+                headers.add("Contact", f"<{self._contact}>")
+            if self.supported and "Supported" not in headers:
+                headers.add("Supported", ", ".join(sorted(self.supported)))
+        if request.method == "INVITE" and "Allow" not in headers:
+            headers.add("Allow", self.allowed)
         if self._name and "User-Agent" not in headers:
             headers.add("User-Agent", self._name)
         params: dict[str, str | None] = {"branch": MAGIC_COOKIE + self._random(9).hex()}

@@ -90,12 +90,14 @@ class SentRequests:
         """Count no more."""
         self._numbers.pop(call_id, None)
 
-    def receive_response(self, response: SIPResponse, now: float) -> bool:
-        """Take `response`; False if nobody waits for it."""
+    def expects(self, response: SIPResponse) -> bool:
+        """Whether `response` is one to a request of ours that is under way."""
+        return (response.vias[0].branch, response.cseq.method) in self._all
+
+    def receive_response(self, response: SIPResponse, now: float) -> None:
+        """Take `response`, which is expected."""
         key = response.vias[0].branch, response.cseq.method
-        exchange = self._all.get(key)
-        if exchange is None:
-            return False
+        exchange = self._all[key]
         transaction = exchange.transaction
         is_news = transaction.receive_response(response, now)
         self.out += transaction.data_to_send()
@@ -103,7 +105,6 @@ class SentRequests:
             del self._all[key]
         if is_news:
             self._go_on(exchange, response, now)
-        return True
 
     def next_deadline(self) -> float | None:
         """When ``handle_timeout`` wants to be called (monotonic seconds), None if never."""
@@ -156,9 +157,10 @@ class SentRequests:
             exchange.accepted = tag
             self._tell(exchange, response, now)
         elif tag != exchange.accepted and len(acks) < _MAX_FORKS:
-            self._hang_up(exchange, response, now)
-            if exchange.is_cancelled and not acks:
+            if exchange.is_cancelled:
                 self._tell(exchange, exchange.request.reply(487), now)
+                exchange.usage = None
+            self._hang_up(exchange, response, now)
 
     def _hang_up(self, exchange: Exchange, response: SIPResponse, now: float) -> None:
         """Acknowledge a 2xx that nobody wants, and end the dialog that it made."""

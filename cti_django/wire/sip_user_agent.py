@@ -22,6 +22,7 @@ from typing import Any
 
 from ..exceptions import SIPMessageError
 from .sip_identity import Identity
+from .sip_keep_alive import PING, PONG, KeepAlive
 from .sip_login import Login
 from .sip_message import SIPRequest, SIPResponse, parse_message
 from .sip_sent import SentRequests
@@ -34,11 +35,8 @@ __all__ = ["ALLOW", "FlowFailed", "ProtocolFault", "Sleeper", "Usage", "UserAgen
 
 ALLOW = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "NOTIFY")
 """The methods that a user agent serves unless it is told otherwise."""
-PONG_SECONDS = 10.0
-"""How long a peer that has ever answered a keep-alive may take to answer one (RFC 5626 4.4.1)."""
 
 _MAKES_DIALOG = frozenset(("INVITE", "SUBSCRIBE", "REFER"))
-_PING, _PONG = b"\r\n\r\n", b"\r\n"
 
 
 class UserAgent(Identity):
@@ -66,18 +64,13 @@ class UserAgent(Identity):
 
     __slots__ = (
         "_accept",
-        "_allow",
         "_calls",
         "_events",
         "_is_answered",
-        "_keep_alive_seconds",
+        "_keep_alive",
         "_out",
-        "_ping_at",
-        "_pong_by",
-        "_ponged",
         "_sent",
         "_served",
-        "_supported",
         "_wakes",
         "on_request",
         "public_address",
@@ -108,17 +101,14 @@ class UserAgent(Identity):
             contact_user=contact_user,
             route=route,
             name=user_agent,
+            allow=allow,
+            supported=supported,
             random=random,
         )
         self.reliable = transport != "UDP"
         """Whether the flow delivers by itself."""
-        self._allow = allow
         self._accept = accept
-        self._supported = supported
-        self._keep_alive_seconds = 0.0
-        self._ping_at: float | None = None
-        self._pong_by: float | None = None
-        self._ponged = False
+        self._keep_alive: KeepAlive | None = None
         self._calls: dict[str, Usage] = {}
         login = Login(username, password, is_forward=logs_in_ahead, random=random)
         self._sent = SentRequests(login, self.dress, reliable=self.reliable)
@@ -159,8 +149,7 @@ class UserAgent(Identity):
 
         ``FlowFailed`` is told when a peer that has answered one before leaves one unanswered for 10 s, in silence.
         """
-        self._keep_alive_seconds = seconds
-        self._ping_at = now + seconds
+        self._keep_alive = KeepAlive(seconds, now)
 
     def wake(self, sleeper: Sleeper, at: float | None) -> None:
         """Have ``sleeper.handle_timeout`` called at that moment instead of the one before; None for never."""
@@ -242,26 +231,28 @@ class UserAgent(Identity):
         """Take one datagram, WebSocket frame, or message of a ``SIPStream``. Never raises, whatever it holds."""
         if isinstance(data, str):
             data = data.encode("utf-8", "replace")
-        if self._pong_by is not None:
-            self._pong_by = None  # whatever it says, the peer is there
-        if data in (_PING, _PONG):
-            self._receive_keep_alive(data)
+        if self._keep_alive is not None:
+            self._keep_alive.hear(data)
+        if data in (PING, PONG):
+            if data == PING and self.reliable:
+                self._out.append(PONG)
             return
         try:
             message = parse_message(data)
         except SIPMessageError:
             self._receive_rubbish(data, now)
             return
+        self._is_answered = False
         try:
             if isinstance(message, SIPResponse):
                 self._receive_response(message, now)
             else:
                 self._receive_request(message, now)
         except SIPMessageError:
-            if isinstance(message, SIPRequest):
-                self._refuse(message, 400, "A request with a malformed header was answered 400.", now)
+            if isinstance(message, SIPResponse) or message.method == "ACK" or self._is_answered:
+                self._fault("What a message said in a malformed header was dropped.")
             else:
-                self._fault("A response with a malformed header was dropped.")
+                self._refuse(message, 400, "A request with a malformed header was answered 400.", now)
         self._collect()
 
     def events_received(self) -> list[Any]:
@@ -277,9 +268,8 @@ class UserAgent(Identity):
 
     def next_deadline(self) -> float | None:
         """When ``handle_timeout`` wants to be called (monotonic seconds), None if never. Changes with every call."""
-        deadlines = [self._sent.next_deadline() if self._sent else None, self._ping_at, self._pong_by]
-        if self._served:
-            deadlines.append(self._served.next_deadline())
+        parts = (self._sent, self._served, self._keep_alive)
+        deadlines = [part.next_deadline() for part in parts if part]
         deadlines += self._wakes.values()
         return min((moment for moment in deadlines if moment is not None), default=None)
 
@@ -294,11 +284,16 @@ class UserAgent(Identity):
             if at <= now and self._wakes.get(sleeper) == at:
                 del self._wakes[sleeper]
                 sleeper.handle_timeout(now)
-        self._keep_alive_on_time(now)
+        ping = self._keep_alive.handle_timeout(now) if self._keep_alive is not None else b""
+        if ping is None:
+            self._events.append(FlowFailed())
+        elif ping:
+            self._out.append(ping)
         self._collect()
 
     def lose_flow(self, now: float) -> None:
         """The socket is gone: whoever waits for an answer hears a 503."""
+        self._keep_alive = None
         self._sent.lose_flow(now)
 
     # In.
@@ -311,11 +306,14 @@ class UserAgent(Identity):
             self._refuse(request, 400, "A malformed request was answered 400.", now)
 
     def _receive_response(self, response: SIPResponse, now: float) -> None:
-        vias = response.vias
-        if len(vias) > 1 or not self._sent.receive_response(response, now):
-            self._fault("A response that nobody waits for was dropped.")
-        elif vias[0].params.get("received") or vias[0].params.get("rport"):
-            self._learn_address(vias[0])
+        via, *others = response.vias
+        if others or not self._sent.expects(response):
+            if self.reliable:  # a datagram may come twice, and a copy may come late
+                self._fault("A response that nobody waits for was dropped.")
+            return
+        if via.params.get("received") or via.params.get("rport"):
+            self._learn_address(via)
+        self._sent.receive_response(response, now)
 
     def _learn_address(self, via: Via) -> None:
         host = via.params.get("received") or via.host
@@ -341,13 +339,11 @@ class UserAgent(Identity):
             if not self._served.admit(request, self.new_tag()):
                 self._refuse(request, 503, "A request too many was answered 503.", now)
                 return
-        self._is_answered = False
         if method == "CANCEL":
             self._receive_cancel(request, now)
-        elif method not in self._allow:
-            self._refuse(request, 405, "A request of another method was answered 405.", now, Allow=self._allowed)
-        elif "Require" in request.headers and not set(request.headers.get_all("Require")) <= set(self._supported):
-            unsupported = ", ".join(set(request.headers.get_all("Require")) - set(self._supported))
+        elif method not in self.allow:
+            self._refuse(request, 405, "A request of another method was answered 405.", now, Allow=self.allowed)
+        elif unsupported := ", ".join(set(request.headers.get_all("Require")) - self.supported):
             message = "A request that requires too much was answered 420."
             self._refuse(request, 420, message, now, Unsupported=unsupported)
         else:
@@ -360,7 +356,7 @@ class UserAgent(Identity):
         if usage is None and request.to.tag:
             self._refuse(request, 481, "A request of an unknown dialog was answered 481.", now)
         elif request.method == "OPTIONS":
-            headers = (("Allow", self._allowed), *((("Accept", self._accept),) if self._accept else ()))
+            headers = (("Allow", self.allowed), *((("Accept", self._accept),) if self._accept else ()))
             self.respond(request, 200, now, headers=headers)
         elif usage is not None:
             usage.receive_request(request, now)
@@ -391,30 +387,8 @@ class UserAgent(Identity):
     def _fault(self, message: str) -> None:
         self._events.append(ProtocolFault(message))
 
-    @property
-    def _allowed(self) -> str:
-        return ", ".join(self._allow)
-
     def _collect(self) -> None:
         for part in (self._sent, self._served):
             if part.out:
                 self._out += part.out
                 part.out = []
-
-    # Keep-alive.
-
-    def _receive_keep_alive(self, data: bytes) -> None:
-        if data == _PONG:
-            self._ponged = True
-        elif self.reliable:
-            self._out.append(_PONG)
-
-    def _keep_alive_on_time(self, now: float) -> None:
-        if self._pong_by is not None and now >= self._pong_by:
-            self._pong_by = self._ping_at = None
-            self._events.append(FlowFailed())
-        elif self._ping_at is not None and now >= self._ping_at:
-            self._out.append(_PING)
-            self._ping_at = now + self._keep_alive_seconds
-            if self._ponged:
-                self._pong_by = now + PONG_SECONDS
