@@ -25,7 +25,7 @@ from ...sessions.registry import build_connector, connector_class
 from ...sessions.session import AgentSession, LinkState, SessionState
 from ...testing.recordings import record, replay
 
-__all__ = ["Command", "parse_line"]
+__all__ = ["Command", "parse_line", "typed_credentials"]
 
 MAX_LINE = 4_096  # bytes of one line on stdin
 PATIENCE_SECONDS = 10.0  # a command waits this long for the line; a system that says nothing must not silence the agent
@@ -121,13 +121,14 @@ class Command(BaseCommand):
 def _connector(options: dict[str, Any]) -> Connector:
     given = dict(option.partition("=")[::2] for option in options["option"])
     if connector_class(options["connector"]).takes_typed_credentials:
-        credentials = _credentials(options["username"])
+        credentials = typed_credentials(options["username"])
     else:
         credentials = Credentials(username=options["username"])
     return build_connector(options["connector"], credentials, given, options["region"])
 
 
-def _credentials(username: str) -> Credentials:
+def typed_credentials(username: str) -> Credentials:
+    """What whoever sits at the terminal logs in with: from the environment, else asked for. Raises CommandError."""
     api_key = os.environ.get("CTI_API_KEY", "")
     if api_key:
         return Credentials(api_key=api_key)
