@@ -42,6 +42,7 @@ FLOORS: dict[str, tuple[set[str], set[str]]] = {
     "wire": (F0_WIRE, {"defusedxml"}),
     "connectors": (F1, set()),
     "connectors.transports": (F1, {"aiohttp", "yarl"}),
+    "connectors.sip.locate": (F1, {"dns"}),
     "testing": (F1 | {"testing"}, {"pytest"}),
     "testing.fixtures": (F1 | F2 | F3 | {"testing"}, DJANGO | {"pytest"}),
     "sandbox": (F0_WIRE | {"sandbox"}, {"aiohttp", "yarl"}),

@@ -223,7 +223,7 @@ class Joiner:
             return
         call.rings_here = False
         call.end = EndReason.ELSEWHERE if elsewhere else EndReason.MISSED
-        if not self.is_watching:
+        if not self.is_watching or not (elsewhere or call.dialogs):
             self._end_unanswered(call)
         else:  # the documents know whether it was the agent who answered
             self._later(GRACE_SECONDS, lambda: self._end_unanswered(call))
