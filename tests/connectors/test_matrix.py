@@ -1,4 +1,4 @@
-"""The capability matrix says what the connectors really can: the page shows the CSV, and the CSV agrees with the code."""
+"""The matrix says what the connectors can: the page shows the CSV, and the CSV agrees with the code."""
 
 import csv
 from collections.abc import Iterator
