@@ -136,19 +136,17 @@ def go_on_together(mine: str, other: str) -> Action:
 
 def transfer(options: Options, mine: str, digits: str) -> Action:
     """Hand over whoever the agent is connected with."""
-    context = options.transfer_context or options.dial_context
-    return Action("BlindTransfer", (("Channel", mine), ("Context", context), ("Exten", digits)))
+    return Action("BlindTransfer", (("Channel", mine), ("Context", options.transfers_to), ("Exten", digits)))
 
 
 def send_to(options: Options, other: str, digits: str) -> Action:
     """Send the other side to `digits`, wherever it is now: it rings, waits or is parked."""
-    return _redirect(other, options.transfer_context or options.dial_context, digits)
+    return _redirect(other, options.transfers_to, digits)
 
 
 def consult(options: Options, mine: str, keys: str) -> Action:
     """Have the PBX press the keys of an attended transfer for the agent."""
-    context = options.transfer_context or options.dial_context
-    return Action("Atxfer", (("Channel", mine), ("Context", context), ("Exten", keys), ("Priority", "1")))
+    return Action("Atxfer", (("Channel", mine), ("Context", options.transfers_to), ("Exten", keys), ("Priority", "1")))
 
 
 def cancel_consultation(mine: str) -> Action:

@@ -1,10 +1,12 @@
 """What an agent does with a call of hers: commands, carried out one action after the other."""
 
 import asyncio
+from collections.abc import Callable
 
 from ...calls.commands import (
     Answer,
     CancelTransfer,
+    Capability,
     Command,
     CompleteTransfer,
     Consult,
@@ -22,14 +24,16 @@ from . import actions
 from .actions import Action
 from .channels import Channel
 from .dialler import Dialler
+from .dialplan import check_number
 from .manager import Manager
 from .options import Options
 
-__all__ = ["CallControl", "carry_out"]
+__all__ = ["CallControl"]
 
 KEY_SECONDS = 0.2  # from one key to the next: a tone, and as long a silence
-TOGETHER_SECONDS = 2.0  # two parked channels are connected again in far less
+TOGETHER_SECONDS = 2.0  # two channels are connected, or parted, in far less
 CONSULT_SECONDS = 8.0  # the PBX presses keys, and outside the internal plan it waits for more of them
+INTERWORKING = 127  # ITU-T Q.850: what Asterisk makes of an answer that it has no cause for
 NOT_NOW = "That makes no sense now."
 
 
@@ -40,17 +44,27 @@ class CallControl:
         manager: connected, and watching her device.
         extension: hers.
         dialler: knows the calls that have no id yet, because her own phone still rings.
+        on_incapable: told what turns out to be impossible.
     """
 
-    __slots__ = ("_device", "_dialler", "_extension", "_manager", "_options", "_plan")
+    __slots__ = ("_device", "_dialler", "_extension", "_manager", "_on_incapable", "_options", "_plan")
 
-    def __init__(self, manager: Manager, options: Options, extension: str, plan: NumberPlan, dialler: Dialler) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        options: Options,
+        extension: str,
+        plan: NumberPlan,
+        dialler: Dialler,
+        on_incapable: Callable[[Capability], None],
+    ) -> None:
         self._manager = manager
         self._options = options
         self._extension = extension
         self._device = options.device_of(extension)
         self._plan = plan
         self._dialler = dialler
+        self._on_incapable = on_incapable
 
     def callee(self, number: str) -> Party:
         """Whom to call for `number`; see ``actions.callee``."""
@@ -70,7 +84,7 @@ class CallControl:
             case HangUp():
                 await self._hang_up(call, mine)
             case Hold():
-                await self._ask(actions.hold(self._options, mine.name, self._other(mine).name))
+                await self._hold(mine)
             case Resume():
                 await self._resume(mine)
             case Transfer():
@@ -91,9 +105,13 @@ class CallControl:
         if self._options.answer == "talk":
             await self._ask(actions.answer_by_talk(mine.name))
             await self._manager.until(lambda: mine.is_up or mine.is_gone, seconds)
+            answered = mine.is_up
+            if mine.is_gone and mine.hangup_cause == INTERWORKING and mine.dial_status != "CANCEL":
+                # It refused the NOTIFY itself (481), and Asterisk gave up its leg for that: never again.
+                self._on_incapable(Capability.ANSWER)
+                raise CommandRefused("Your phone cannot be answered from here; the call was lost.", code="call_lost")
             if mine.is_gone:
                 raise _over()
-            answered = mine.is_up
         else:
             caller = self._other(mine)
             await self._ask(actions.answer_by_redirect(self._options, self._extension, caller.name))
@@ -111,6 +129,13 @@ class CallControl:
             await self._ask(actions.hang_up(self._other(mine).name, actions.NORMAL_CLEARING))
         await self._ask(actions.hang_up(mine.name, actions.BUSY if is_refused else actions.NORMAL_CLEARING))
 
+    async def _hold(self, mine: Channel) -> None:
+        # The far side has answered a moment before the two are connected; until then a Redirect would part them.
+        await self._manager.until(lambda: bool(mine.bridge) or mine.is_gone, TOGETHER_SECONDS)
+        await self._ask(actions.hold(self._options, mine.name, self._other(mine).name))
+        if not await self._manager.until(lambda: mine.is_parked or mine.is_gone, TOGETHER_SECONDS):
+            raise CommandRefused("The telephone system did not put the call on hold.", code="not_held")
+
     async def _resume(self, mine: Channel) -> None:
         if not mine.is_parked:
             sentence = "This call is on hold at your phone: take it off hold there."
@@ -119,6 +144,7 @@ class CallControl:
 
     async def _transfer(self, call: Call, mine: Channel, party: Party) -> None:
         digits = actions.digits_for(party, self._options)
+        await check_number(self._manager, self._options, self._options.transfers_to, digits)
         if call.state is CallState.RINGING:
             await self._ask(actions.send_to(self._options, self._other(mine).name, digits))
         elif mine.is_parked:
@@ -128,10 +154,11 @@ class CallControl:
             await self._ask(actions.transfer(self._options, mine.name, digits))
 
     async def _consult(self, mine: Channel, party: Party) -> None:
+        keys = actions.digits_for(party, self._options, as_keys=True)
+        await check_number(self._manager, self._options, self._options.transfers_to, keys)
         if mine.is_parked:
             await self._resume(mine)
             await self._manager.until(lambda: bool(mine.bridge) or mine.is_gone, TOGETHER_SECONDS)
-        keys = actions.digits_for(party, self._options, as_keys=True)
         await self._ask(actions.consult(self._options, mine.name, keys))
         await self._manager.until(lambda: mine.consulting or mine.is_gone, CONSULT_SECONDS)
         if mine.is_gone:
@@ -159,19 +186,9 @@ class CallControl:
         return other
 
     async def _ask(self, action: Action) -> None:
-        await carry_out(self._manager, action)
-
-
-async def carry_out(manager: Manager, action: Action) -> None:
-    """Have the PBX do `action`.
-
-    Raises:
-        CommandRefused: it says no, in plain words.
-        ConnectionLost: there is no answer.
-    """
-    answer = await manager.ask(action.name, action.headers)
-    if answer.get("Response") != "Success":
-        raise actions.refused(answer)
+        answer = await self._manager.ask(action.name, action.headers)
+        if answer.get("Response") != "Success":
+            raise actions.refused(answer)
 
 
 def _over() -> CommandRefused:

@@ -166,7 +166,9 @@ class AsteriskConnector(Connector):
         self._member = Member(device=self._device, say=self._say, fail=self._fail, room=self._stream.room)
         manager.join(self._member)
         self._dialler = Dialler(manager, self._options, self._extension, self._stream.put)
-        self._control = CallControl(manager, self._options, self._extension, self.number_plan, self._dialler)
+        self._control = CallControl(
+            manager, self._options, self._extension, self.number_plan, self._dialler, self._lose_capability
+        )
         told = manager.switchboard.presence(self._device)
         self._standing = Standing(manager, self._options, self._extension, told, self._stream.put)
         self._say(SessionNotification(name="LOGGED_IN"))
@@ -196,6 +198,9 @@ class AsteriskConnector(Connector):
         self._stream.end()
         if self._manager is not None and self._member is not None:
             self._manager.leave(self._member)
+
+    def _lose_capability(self, capability: Capability) -> None:
+        self.capabilities -= {capability}
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         chore = asyncio.create_task(coroutine)

@@ -8,6 +8,7 @@ from ...calls.notifications import DialNotification, DialStage, Notification, Se
 from ...calls.numbers import Party
 from ...exceptions import CommandRefused, ConnectionLost
 from . import actions
+from .dialplan import check_number
 from .manager import Manager
 from .options import Options
 
@@ -49,8 +50,10 @@ class Dialler:
 
     async def place(self, command_id: str, channel_id: str, destination: Party) -> None:
         """Have the agent's phone rung; returns when Asterisk has taken or refused that."""
-        action = actions.originate(self._options, self._extension, channel_id, destination)
+        options = self._options
+        action = actions.originate(options, self._extension, channel_id, destination)
         try:
+            await check_number(self._manager, options, options.dial_context, actions.digits_for(destination, options))
             answer = await self._manager.ask(action.name, action.headers)
         except ConnectionLost as lost:
             if lost.code == "timed_out":

@@ -158,7 +158,7 @@ class Manager:
         return await self._open_line().ask(name, headers)
 
     async def list(
-        self, name: str, headers: Iterable[tuple[str, str]] = (), *, on_item: Callable[[Message], None]
+        self, name: str, headers: Iterable[tuple[str, str]] = (), *, on_item: Callable[[Message], None] | None = None
     ) -> Message:
         """Send an action that is answered with a list. See ``AMILine.list``."""
         return await self._open_line().list(name, headers, on_item=on_item)

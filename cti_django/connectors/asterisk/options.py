@@ -38,6 +38,8 @@ class Options:
         dial_context: where a number that she dials is looked up.
         transfer_context: where the destination of a transfer is looked up; "" for `dial_context`.
         international_prefix: what the dialplan wants before a country code: "+", "00", or "" for the bare digits.
+        check_numbers: ask the dialplan whether it knows a number before it is called: a transfer to one that it does
+            not know would drop the caller. False where extensions are in a database (``switch => Realtime``).
         hold_context: where the two sides of a held call wait; "" if there is none: then no call can be held.
         hold_extens: the other side's extension there, and the agent's.
         answer: how a call is answered from the screen: "talk" (NOTIFY Event: talk), "redirect", or "" for not at all.
@@ -65,6 +67,7 @@ class Options:
     dial_context: str = "from-internal"
     transfer_context: str = ""
     international_prefix: str = "+"
+    check_numbers: bool = True
     hold_context: str = ""
     hold_extens: tuple[str, str] = ("caller", "agent")
     answer: str = ""
@@ -96,6 +99,11 @@ class Options:
     def address(self) -> tuple[str, int]:
         """Host and port of the manager interface."""
         return self.host, self.port or (TLS_PORT if self.tls else PORT)
+
+    @property
+    def transfers_to(self) -> str:
+        """The context that transfers end in."""
+        return self.transfer_context or self.dial_context
 
     def device_of(self, extension: str) -> str:
         """The device that is `extension`'s phone: ``PJSIP/1001``."""
@@ -194,6 +202,7 @@ _READERS: dict[str, Reader] = {
     "dial_context": _matching(r"[A-Za-z0-9_.-]{1,79}", "the name of a context"),
     "transfer_context": _context,
     "international_prefix": _matching(r"\+|[0-9*#]{0,8}", '"+", digits or ""'),
+    "check_numbers": flag,
     "hold_context": _context,
     "hold_extens": _pair,
     "answer": choice("", "talk", "redirect"),
