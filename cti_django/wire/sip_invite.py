@@ -17,7 +17,7 @@ Source: RFC 3261 17.1.1, 17.2.1, 9.1 and 13.3.1.4, as corrected by RFC 6026.
 
 from .sip_headers import Headers
 from .sip_message import SIPRequest, SIPResponse
-from .sip_transaction import T1, T2, T4, Transaction, TransactionState
+from .sip_transaction import T1, T2, T4, Transaction, TransactionState, client_key
 from .sip_uri import CSeq
 
 __all__ = ["InviteClientTransaction", "InviteServerTransaction"]
@@ -34,12 +34,12 @@ class InviteClientTransaction(Transaction):
         reliable: whether the transport delivers by itself; then the request is never sent again.
     """
 
-    __slots__ = ("_ack", "_interval", "branch", "request", "timed_out")
+    __slots__ = ("_ack", "_interval", "key", "request", "timed_out")
 
     def __init__(self, request: SIPRequest, now: float, *, reliable: bool) -> None:
         super().__init__(reliable=reliable)
         self.state = TransactionState.CALLING
-        self.branch = request.vias[0].branch
+        self.key = client_key(request)
         self.request = request
         self.timed_out = False
         self._ack = b""
@@ -49,12 +49,8 @@ class InviteClientTransaction(Transaction):
         if not reliable:
             self._resend_deadline = now + T1  # Timer A
 
-    def matches(self, response: SIPResponse) -> bool:
-        """Whether `response` answers this request: the top Via's branch and the method of the CSeq (17.1.3)."""
-        return response.vias[0].branch == self.branch and response.cseq.method == "INVITE"
-
     def receive_response(self, response: SIPResponse, now: float) -> bool:
-        """Take a response that ``matches``.
+        """Take a response whose ``client_key`` is ours.
 
         Returns:
             True if its user must hear of it: of each 2xx, because each wants its ACK; not of copies of a refusal.

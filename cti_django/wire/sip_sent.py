@@ -8,18 +8,21 @@ Source: RFC 3261 8.1.3, 9.1, 13.2.2.4, 17.1.
 
 from collections.abc import Callable, Iterator
 
+from ..exceptions import SIPMessageError
 from .sip_dialog import Dialog
 from .sip_exchange import Exchange
 from .sip_invite import InviteClientTransaction
 from .sip_login import CREDENTIALS, Login
 from .sip_message import SIPRequest, SIPResponse
-from .sip_transaction import NonInviteClientTransaction, TransactionState
+from .sip_transaction import NonInviteClientTransaction, TransactionState, client_key
 from .sip_uri import CSeq
 from .sip_usage import Usage
 
 __all__ = ["SentRequests"]
 
 _MAX_FORKS = 8
+
+_Transaction = InviteClientTransaction | NonInviteClientTransaction
 
 
 class SentRequests:
@@ -36,7 +39,8 @@ class SentRequests:
         self._login = login
         self._dress = dress
         self._reliable = reliable
-        self._all: dict[tuple[str, str], Exchange] = {}
+        # All transactions; those that an exchange has left behind still take in the copies of what ended them.
+        self._all: dict[tuple[str, str], tuple[_Transaction, Exchange]] = {}
         self._numbers: dict[str, int] = {}
         self.out: list[bytes] = []
         """What there is to send; emptied by whoever sends it."""
@@ -77,14 +81,14 @@ class SentRequests:
 
     def abandon(self, call_id: str) -> None:
         """See ``UserAgent.abandon``."""
-        for key, exchange in list(self._all.items()):
+        for key, (_, exchange) in list(self._all.items()):
             if exchange.usage is None or exchange.request.call_id != call_id:
                 continue
-            exchange.usage = None
             if exchange.request.method != "INVITE":
                 del self._all[key]
-            elif exchange.accepted is None:
-                exchange.is_cancelled = True
+            else:
+                exchange.usage = None
+                exchange.is_cancelled = exchange.accepted is None
 
     def forget(self, call_id: str) -> None:
         """Count no more."""
@@ -92,13 +96,12 @@ class SentRequests:
 
     def expects(self, response: SIPResponse) -> bool:
         """Whether `response` is one to a request of ours that is under way."""
-        return (response.vias[0].branch, response.cseq.method) in self._all
+        return client_key(response) in self._all
 
     def receive_response(self, response: SIPResponse, now: float) -> None:
         """Take `response`, which is expected."""
-        key = response.vias[0].branch, response.cseq.method
-        exchange = self._all[key]
-        transaction = exchange.transaction
+        key = client_key(response)
+        transaction, exchange = self._all[key]
         is_news = transaction.receive_response(response, now)
         self.out += transaction.data_to_send()
         if transaction.state is TransactionState.TERMINATED:
@@ -108,15 +111,14 @@ class SentRequests:
 
     def next_deadline(self) -> float | None:
         """When ``handle_timeout`` wants to be called (monotonic seconds), None if never."""
-        deadlines = (exchange.transaction.next_deadline() for exchange in self._all.values())
+        deadlines = (transaction.next_deadline() for transaction, _ in self._all.values())
         return min((moment for moment in deadlines if moment is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due."""
-        for key, exchange in list(self._all.items()):
-            if self._all.get(key) is not exchange:
+        for key, (transaction, exchange) in list(self._all.items()):
+            if key not in self._all:
                 continue  # the one before it has ended this one too
-            transaction = exchange.transaction
             transaction.handle_timeout(now)
             self.out += transaction.data_to_send()
             if transaction.state is TransactionState.TERMINATED:
@@ -126,9 +128,9 @@ class SentRequests:
 
     def lose_flow(self, now: float) -> None:
         """No answer can come any more: everybody hears 503."""
-        exchanges, self._all = list(self._all.values()), {}
-        for exchange in exchanges:
-            if exchange.transaction.state not in (TransactionState.COMPLETED, TransactionState.ACCEPTED):
+        links, self._all = list(self._all.values()), {}
+        for transaction, exchange in links:
+            if transaction.state not in (TransactionState.COMPLETED, TransactionState.ACCEPTED):
                 self._tell(exchange, exchange.request.reply(503, "connection lost"), now)
 
     # What a response leads to.
@@ -169,8 +171,14 @@ class SentRequests:
         self.send(dialog.new_request("BYE"), None, now)
 
     def _tell(self, exchange: Exchange, response: SIPResponse, now: float) -> None:
-        if exchange.usage is not None:
+        if exchange.usage is None:
+            return
+        try:
             exchange.usage.receive_response(exchange.request, response, now)
+        except SIPMessageError:
+            if response.status >= 200:  # whoever waits for an end must hear of one
+                exchange.usage.receive_response(exchange.request, exchange.request.reply(500, "malformed answer"), now)
+            raise
 
     # Out.
 
@@ -179,7 +187,7 @@ class SentRequests:
         self._dress(request)
         make = InviteClientTransaction if request.method == "INVITE" else NonInviteClientTransaction
         transaction = exchange.transaction = make(request, now, reliable=self._reliable)
-        self._all[transaction.branch, request.method] = exchange
+        self._all[transaction.key] = transaction, exchange
         self.out += transaction.data_to_send()
 
     def _number(self, request: SIPRequest) -> None:
@@ -193,16 +201,17 @@ class SentRequests:
 
     def _send_cancel(self, exchange: Exchange, now: float) -> None:
         invite = exchange.transaction
-        if not isinstance(invite, InviteClientTransaction) or (invite.branch, "CANCEL") in self._all:
+        if not isinstance(invite, InviteClientTransaction) or (invite.key[0], "CANCEL") in self._all:
             return
         request = invite.cancel(now)
         if request is not None:
             cancelling = Exchange(None)
-            cancelling.transaction = NonInviteClientTransaction(request, now, reliable=self._reliable)
-            self._all[invite.branch, "CANCEL"] = cancelling
-            self.out += cancelling.transaction.data_to_send()
+            transaction = cancelling.transaction = NonInviteClientTransaction(request, now, reliable=self._reliable)
+            self._all[transaction.key] = transaction, cancelling
+            self.out += transaction.data_to_send()
 
     def _invites(self, call_id: str) -> Iterator[Exchange]:
-        for (_, method), exchange in list(self._all.items()):
-            if method == "INVITE" and exchange.request.call_id == call_id:
+        for transaction, exchange in list(self._all.values()):
+            request = transaction.request
+            if request.method == "INVITE" and transaction is exchange.transaction and request.call_id == call_id:
                 yield exchange

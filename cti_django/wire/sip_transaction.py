@@ -14,7 +14,7 @@ Source: RFC 3261 17.1.2, 17.1.3, 17.2.2, 17.2.3; RFC 7118 for WebSocket being re
 from enum import StrEnum
 
 from ..exceptions import SIPMessageError
-from .sip_message import SIPRequest, SIPResponse, parse_message
+from .sip_message import SIPMessage, SIPRequest, SIPResponse, parse_message
 
 __all__ = [
     "MAGIC_COOKIE",
@@ -25,6 +25,7 @@ __all__ = [
     "NonInviteServerTransaction",
     "Transaction",
     "TransactionState",
+    "client_key",
     "salvage_request",
     "server_key",
 ]
@@ -98,11 +99,11 @@ class NonInviteClientTransaction(Transaction):
         reliable: whether the transport delivers by itself; then the request is never sent again.
     """
 
-    __slots__ = ("_interval", "branch", "request", "timed_out")
+    __slots__ = ("_interval", "key", "request", "timed_out")
 
     def __init__(self, request: SIPRequest, now: float, *, reliable: bool) -> None:
         super().__init__(reliable=reliable)
-        self.branch = request.vias[0].branch
+        self.key = client_key(request)
         self.request = request
         self.timed_out = False
         self._out.append(bytes(request))
@@ -111,12 +112,8 @@ class NonInviteClientTransaction(Transaction):
         if not reliable:
             self._resend_deadline = now + T1  # Timer E
 
-    def matches(self, response: SIPResponse) -> bool:
-        """Whether `response` answers this request: the top Via's branch and the method of the CSeq (17.1.3)."""
-        return response.vias[0].branch == self.branch and response.cseq.method == self.request.method
-
     def receive_response(self, response: SIPResponse, now: float) -> bool:
-        """Take a response that ``matches``.
+        """Take a response whose ``client_key`` is ours.
 
         Returns:
             True if its user must hear of it; False for copies of what was heard, and for what comes too late.
@@ -179,6 +176,12 @@ class NonInviteServerTransaction(Transaction):
         if self._end_deadline is not None and now >= self._end_deadline:
             self._answer = b""
             self._terminate()
+
+
+def client_key(message: SIPMessage) -> tuple[str, str]:
+    """What a request of ours and all responses to it have in common: the top Via's branch and the method of the CSeq,
+    which sets a CANCEL apart from its INVITE. Source: RFC 3261 17.1.3."""
+    return message.vias[0].branch, message.cseq.method
 
 
 def server_key(request: SIPRequest, method: str = "") -> tuple[str, ...]:

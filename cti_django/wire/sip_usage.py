@@ -39,7 +39,7 @@ class Usage(Protocol):
             response: provisional or final. One without a To tag and with status 408 stands for silence, one with 503
                 for a lost flow, one with 487 for an INVITE that was cancelled and accepted at the same moment (the
                 user agent has hung up by itself). An INVITE of the *peer* with a 408 means that our 2xx to it was
-                never acknowledged.
+                never acknowledged. What raises a SIPMessageError here comes again as a 500.
         """
 
     def receive_request(self, request: SIPRequest, now: float) -> None:

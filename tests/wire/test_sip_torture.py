@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from cti_django.wire.sip_dialog import Dialog
+from cti_django.wire.sip_digest import make_challenge
 from cti_django.wire.sip_message import Headers, SIPRequest, parse_message
 from cti_django.wire.sip_subscriber import NotifyReceived, Subscriber, SubscriptionActive, SubscriptionEnded
 from cti_django.wire.sip_transaction import T1
@@ -48,6 +49,32 @@ def test_a_call_is_put_through_and_hung_up(seed):
     assert callee.acks == 1
     who = (caller, callee)[seed % 2]
     network.later(0.0, lambda: who.hang_up(network.now))
+    network.run(SETTLED)
+    assert (caller.state, callee.state) == ("down", "down")
+    assert_nothing_is_left(alice, bob)
+
+
+class Doorkeeper(Call):
+    """Wants a log-in first."""
+
+    def receive_request(self, request, now):
+        if request.method == "INVITE" and self.invite is None and "Authorization" not in request.headers:
+            asked = (("WWW-Authenticate", make_challenge("example.com", "n1")),)
+            self.agent.respond(request, 401, now, headers=asked)
+        else:
+            super().receive_request(request, now)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_call_that_wants_a_log_in_first_is_put_through_and_hung_up(seed):
+    network, alice, bob = two_ends(seed)
+    caller, callee = Call(alice), Doorkeeper(bob)
+    bob.on_request = callee.ring
+    network.later(0.1, lambda: caller.dial(BOB, network.now))
+    network.later(5.0, lambda: callee.pick_up(network.now))
+    network.run(50.0)
+    assert (caller.state, callee.state) == ("up", "up")
+    network.later(0.0, lambda: caller.hang_up(network.now))
     network.run(SETTLED)
     assert (caller.state, callee.state) == ("down", "down")
     assert_nothing_is_left(alice, bob)

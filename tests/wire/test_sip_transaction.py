@@ -9,6 +9,7 @@ from cti_django.wire.sip_transaction import (
     NonInviteClientTransaction,
     NonInviteServerTransaction,
     TransactionState,
+    client_key,
     salvage_request,
     server_key,
 )
@@ -108,9 +109,9 @@ def test_a_provisional_answer_does_not_stop_timer_f():
 
 def test_an_answer_belongs_to_the_request_with_its_branch_and_method():
     client = a_client(reliable=True)
-    assert client.matches(a_request().reply(200))
-    assert not client.matches(a_request(branch="z9hG4bK2").reply(200))
-    assert not client.matches(a_request(method="OPTIONS").reply(200))
+    assert client.key == client_key(a_request().reply(200))
+    assert client.key != client_key(a_request(branch="z9hG4bK2").reply(200))
+    assert client.key != client_key(a_request(method="OPTIONS").reply(200))
 
 
 def test_a_handled_timeout_that_is_not_due_does_nothing():

@@ -140,6 +140,21 @@ def test_every_hop_may_ask_and_every_nonce_may_be_stale_once():
     assert alice.said() == []
 
 
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS"])
+def test_a_late_copy_of_a_challenge_is_no_answer_to_the_log_in(method):
+    alice = Agent()
+    first = alice.invite() if method == "INVITE" else an_options(alice)
+    alice.receive(challenge(first))
+    second = alice.sent()[-1]
+    alice.receive(challenge(first))
+    assert [message.method for message in alice.sent()] == ["ACK"] * (method == "INVITE")
+    alice.receive(accept(second))
+    assert alice.said() == [f"200 {method}"]
+    while alice.agent.next_deadline() is not None:
+        alice.wait_for_deadline()
+    assert not alice.agent._sent
+
+
 def test_a_peer_that_asks_for_ever_is_heard_of_after_five_rounds():
     alice = Agent()
     request, rounds = an_options(alice), 0
@@ -416,6 +431,20 @@ def test_an_acceptance_with_a_malformed_contact_is_told_to_the_user_and_harms_no
     alice.agent.cancel(invite, alice.now)
     response = answer(invite, 200, ("Contact", "<sip:>"))
     alice.receive(response)
+    assert [type(event) for event in alice.agent.events_received()] == [ProtocolFault]
+
+
+def test_an_acceptance_that_its_user_cannot_read_comes_again_as_a_refusal():
+    class Reader(Agent):
+        def receive_response(self, request, response, now):
+            super().receive_response(request, response, now)
+            if response.status < 300:
+                Dialog.from_response(request, response)
+
+    alice = Reader()
+    invite = alice.invite()
+    alice.receive(answer(invite, 200, ("Contact", "<sip:>")))
+    assert alice.said() == ["200 INVITE", "500 INVITE"]
     assert [type(event) for event in alice.agent.events_received()] == [ProtocolFault]
 
 
