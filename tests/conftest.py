@@ -11,7 +11,7 @@ from cti_django import calllog, contacts
 from cti_django.contacts import sources
 from cti_django.threads import DatabaseThreads
 
-pytest_plugins = ["tests.servers", "tests.pbx.fixtures"]
+pytest_plugins = ["tests.servers", "tests.pbx.fixtures", "tests.pbx.stage"]
 
 
 def _commits(request: pytest.FixtureRequest) -> bool:

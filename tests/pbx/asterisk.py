@@ -89,12 +89,18 @@ class Asterisk:
         self.secret = secrets.token_hex(12)
         self.certificate = folder / "etc" / "certificate.pem"
         self._process: subprocess.Popen[bytes] | None = None
+        self._not_before = 0
         self._write()
 
     # -- its life ---------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start, and wait until it has read everything and listens everywhere."""
+        """Start, and wait until it has read everything and listens everywhere.
+
+        A channel's Uniqueid begins with the second it was made in: never in the second of the kill, as no machine's
+        Asterisk is started so soon after a crash.
+        """
+        time.sleep(max(0.0, self._not_before - time.time()))
         output = (self.folder / "log" / "output").open("ab")
         command = self.home.command("asterisk", "-f", "-C", self._configuration(), user="asterisk")
         self._process = subprocess.Popen(
@@ -114,6 +120,7 @@ class Asterisk:
             self._process.kill()
             self._process.wait(SECONDS)
             self._process = None
+            self._not_before = int(time.time()) + 1
 
     @property
     def is_running(self) -> bool:

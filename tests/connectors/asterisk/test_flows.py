@@ -4,13 +4,16 @@ import asyncio
 
 import pytest
 
+from tests.pbx.stage import Played, Repertoire
 from tests.pbx.talk_phone import talk_phone
 
-from .stage import FLOWS, Scene, flow, play
+from .connecting import connector
+
+repertoire = Repertoire(connector)
+flow = repertoire.flow
 
 MARIE = "+33123456789 Marie Curie"
 LISE = "+4930901820 Lise Meitner"
-LOG_SHOWN = 20_000
 
 
 async def talks(scene, *, traits=None, **others):
@@ -394,10 +397,10 @@ async def remote_answer_by_notify(scene):
     caller = await scene.outside.ring(alice.agent)
     await alice.hears("RINGING")
     answer = await alice.command("answer")
-    assert (answer.ok, answer.code) == (False, "no_such_call")
+    assert (answer.ok, answer.code) == (False, "call_lost")
     await caller.over()
     await desk_phone.wait_for("idle")
-    scene.expect(alice, f"RINGING in {MARIE}", f"HANGUP in {MARIE}: missed", "INFO no_such_call")
+    scene.expect(alice, f"RINGING in {MARIE}", f"HANGUP in {MARIE}: missed", "ERROR call_lost")
 
 
 @flow
@@ -534,6 +537,21 @@ async def blind_transfer(scene):
     await alice.hears("HANGUP")
     await takes_over(bob, his, caller)
     handed_over(scene, alice, bob)
+
+
+@flow
+async def blind_transfer_refused(scene):
+    """Handed over from the screen; the colleague refuses."""
+    alice, _phone, caller = await talks(scene)
+    bob, his = await scene.agent()
+    await alice.does("transfer", number=bob.agent)
+    await bob.hears("RINGING")
+    await his.hang_up()
+    await bob.hears("HANGUP")
+    await alice.hears("HANGUP")
+    await caller.over()
+    scene.expect(alice, f"RINGING in {MARIE}", f"CONNECTED in {MARIE}", f"HANGUP in {MARIE}: transferred")
+    scene.expect(bob, f"RINGING in {MARIE}", f"HANGUP in {MARIE}: rejected")
 
 
 @flow
@@ -718,21 +736,10 @@ async def originated_by_another_program(scene):
 
 
 @pytest.fixture(scope="module")
-def played(request: pytest.FixtureRequest) -> tuple[dict[str, Scene], str]:
-    """All flows that are asked for, played at once: they take no longer than the longest."""
-    wanted = [item for item in request.session.items if item.path == request.path]
-    return play([item.callspec.params["name"] for item in wanted if hasattr(item, "callspec")])
+def played(request: pytest.FixtureRequest) -> Played:
+    return repertoire.play(request)
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", repertoire.flows)
 def test_each_agent_is_told(played, name):
-    scenes, log = played
-    scene = scenes[name]
-    try:
-        if scene.trouble is not None:
-            raise scene.trouble
-        assert scene.told == {place.agent: story for place, story in scene.expected}
-        assert scene.told
-    except BaseException:
-        print(f"{name} took {scene.seconds:.1f} s\n--- Asterisk's log ---\n{log[-LOG_SHOWN:]}")
-        raise
+    played.check(name)

@@ -14,7 +14,7 @@ from tests.pbx.desk import desk
 from tests.pbx.phone import phone
 from tests.pbx.public_network import public_network
 
-from .stage import connector
+from .connecting import connector
 
 AGENTS, CALLS, SECONDS_BETWEEN = 20, 200, 0.2
 TALK_SECONDS = 0.8

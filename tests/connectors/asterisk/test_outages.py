@@ -13,7 +13,7 @@ from tests.pbx.desk import desk
 from tests.pbx.phone import phone
 from tests.pbx.public_network import public_network
 
-from .stage import connector
+from .connecting import connector
 
 MARIE = "+33123456789 Marie Curie"
 QUICK = {"ping_seconds": 0.5, "request_seconds": 2}
