@@ -257,6 +257,13 @@ def _transferred(channels: Channels, event: Event, prefix: str) -> Touched:
     return (channel,)
 
 
+def _pickup(channels: Channels, event: Event) -> Touched:
+    target = channels.by_uniqueid.get(event.get("TargetUniqueid", ""))
+    if target is not None:
+        target.is_picked_up = True
+    return (target,)
+
+
 def _rename(channels: Channels, event: Event) -> Touched:
     channel, name = channels.by_uniqueid.get(event.get("Uniqueid", "")), event.get("Newname", "")
     if channel is not None and name:
@@ -283,5 +290,6 @@ CHANNEL_EVENTS: dict[str, Callable[[Channels, Event], Touched]] = {
     "Hangup": _hangup,
     "BlindTransfer": _blind_transfer,
     "AttendedTransfer": _attended_transfer,
+    "Pickup": _pickup,
     "Rename": _rename,
 }

@@ -25,6 +25,7 @@ MAX_PEERS = 8  # members of a bridge that may be one another's other side
 
 _PROGRESS = {"Down": 0, "Rsrvd": 0, "OffHook": 0, "Dialing": 0, "Ring": 1, "Ringing": 1, "Busy": 1, "Up": 2}
 _UNKNOWN = frozenset({"", "<unknown>"})
+_ANSWERED_ELSEWHERE = 26  # a hang-up cause of ITU-T Q.850
 
 Identity = tuple[str, str]
 """A number and a name, as told; "" for what is not known."""
@@ -95,6 +96,7 @@ class Channel:
     consulting: bool = False
     on_music: bool = False
     is_transferred: bool = False
+    is_picked_up: bool = False
     hangup_requested: bool = False
     is_gone: bool = False
     hangup_cause: int = 0
@@ -207,20 +209,23 @@ class Channels:
             self.told_connected(row, channel)
 
     def rename(self, channel: Channel, name: str) -> None:
-        """`channel` is another phone's from now on: a call was picked up."""
-        self._forget_name(channel)
-        channel.name, channel.device = name[:MAX_TEXT], device_of(name[:MAX_TEXT])
+        """`channel` has another name from now on; it is the same phone's."""
+        self._forget_local(channel)
+        channel.name = name[:MAX_TEXT]
         if channel.is_local:
             self._locals[channel.name] = channel
-        else:
-            self.by_device.setdefault(channel.device, {})[channel] = None
 
     def remove(self, channel: Channel) -> None:
         """`channel` has ended."""
         self.leave(channel)
         channel.is_gone = True
         self.by_uniqueid.pop(channel.uniqueid, None)
-        self._forget_name(channel)
+        self._forget_local(channel)
+        siblings = self.by_device.get(channel.device)
+        if siblings is not None:
+            siblings.pop(channel, None)
+            if not siblings:
+                del self.by_device[channel.device]
         self.note_gone(channel.uniqueid)
 
     def let_go(self, channel: Channel) -> None:
@@ -234,14 +239,9 @@ class Channels:
         if len(self._gone) > MAX_GONE:
             del self._gone[next(iter(self._gone))]
 
-    def _forget_name(self, channel: Channel) -> None:
+    def _forget_local(self, channel: Channel) -> None:
         if self._locals.get(channel.name) is channel:
             del self._locals[channel.name]
-        siblings = self.by_device.get(channel.device)
-        if siblings is not None:
-            siblings.pop(channel, None)
-            if not siblings:
-                del self.by_device[channel.device]
 
     # -- bridges ------------------------------------------------------------------------------------------------
 
@@ -307,7 +307,9 @@ class Channels:
         return found
 
     def is_answered_elsewhere(self, channel: Channel) -> bool:
-        """Whether somebody else who was dialled together with `channel` has answered."""
+        """Whether somebody else has answered: who was dialled together with `channel`, or who picked its call up."""
+        if channel.is_picked_up or channel.hangup_cause == _ANSWERED_ELSEWHERE:
+            return True
         found: Channel | None = channel
         for _ in range(MAX_HOPS):
             dialler = found.dialled_by if found else None

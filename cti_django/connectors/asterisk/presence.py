@@ -68,7 +68,7 @@ class Extensions:
         state.presence = _PRESENCE.get(status, "busy")
         device = event.get("Hint", "")[:MAX_TEXT].partition("&")[0].partition(",")[0]
         if device != state.device:
-            self._by_device.pop(state.device, None)
+            self._let_go(state)
             state.device = device
             self._by_device[device] = state
             state.name = self._names.get(device, "")
@@ -112,7 +112,11 @@ class Extensions:
     def _forget(self, exten: str) -> None:
         state = self._states.pop(exten, None)
         if state is not None:
-            self._by_device.pop(state.device, None)
+            self._let_go(state)
+
+    def _let_go(self, state: ExtensionState) -> None:
+        if self._by_device.get(state.device) is state:
+            del self._by_device[state.device]
 
 
 @dataclass(slots=True)

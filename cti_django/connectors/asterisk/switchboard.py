@@ -114,9 +114,7 @@ class Switchboard:
             device = self._queues.hear(event)
             return self._tell_presence(device) if self._listed is None else []
         elif name == "OriginateResponse":
-            channel = self._channels.by_uniqueid.get(event.get("Uniqueid", ""))
-            dial = self.originations.response(event, channel)
-            return [dial, *self._tell(channel)] if dial and channel else [dial] if dial else []
+            return self._tell_response(event)
         elif name == "CoreShowChannel" and self._listed is not None:
             channel = read_row(self._channels, event)
             if channel is not None:
@@ -184,6 +182,14 @@ class Switchboard:
             told += self._release_for(name, event)
         if self._listed is not None:
             self._listed.update((event.get("Uniqueid", ""), event.get("DestUniqueid", "")))
+        return told
+
+    def _tell_response(self, event: dict[str, str]) -> Told:
+        channel = self._channels.by_uniqueid.get(event.get("Uniqueid", ""))
+        dial = self.originations.response(event, channel)
+        told: Told = [dial] if dial else []
+        if channel is not None and channel.device in self._watched:
+            told += self._tell(channel)
         return told
 
     def _tell(self, channel: Channel) -> Told:

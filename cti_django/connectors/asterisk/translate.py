@@ -21,7 +21,6 @@ __all__ = ["BUSY", "CANNOT_BE_REACHED", "DECLINED", "NO_ANSWER", "cause_in_words
 BUSY = 17  # hang-up causes of ITU-T Q.850
 NO_ANSWER = frozenset({18, 19})
 DECLINED = 21
-ELSEWHERE = 26
 CANNOT_BE_REACHED = "The number cannot be reached at the moment."
 _NORMAL = frozenset({0, 16, 31, 127})
 _IN_WORDS = {
@@ -147,7 +146,7 @@ def end_of(channel: Channel, channels: Channels) -> tuple[EndReason | None, str]
         if channel.origin is not Origin.DIALLING and not channel.is_up:
             cause = 0  # the agent's own phone has ended it
         return _FAR_REASONS.get(cause), cause_in_words(cause)
-    if channel.hangup_cause == ELSEWHERE or channels.is_answered_elsewhere(channel):
+    if channels.is_answered_elsewhere(channel):
         return EndReason.ELSEWHERE, ""
     if channel.dial_status == "BUSY" or channel.hangup_cause in (BUSY, DECLINED):
         return (EndReason.REJECTED if channel.has_rung else EndReason.BUSY), ""

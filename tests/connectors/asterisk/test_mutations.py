@@ -19,9 +19,11 @@ INPUTS = 100_000
 MAX_CHANNELS = 300
 _PIECES = (
     b"\r|\n|\r\n|\r\n\r\n|\n\n|\x00|: |:|\xff|\xc2\x85|\xe2\x80\xa8|-1|99999999999999999999|<unknown>|anonymous|"
-    b"Event: Hangup\r\n|Event: CoreShowChannel\r\n|Event: Rename\r\nNewname: PJSIP/1002-1\r\n|Uniqueid: 1.1\r\n|Hint: x\r\n|"
-    b"Channel: Local/1@x-1;1\r\n|Channel: Local/1@x-1;2\r\n|DestUniqueid: 1.1\r\n|BridgeUniqueid: b\r\n|Linkedid: \r\n|;2|"
-    b"Cause: 4294967295\r\n|Status: -2\r\n|Exten: ~~s~~\r\n|PJSIP/1001|StateInterface: hint:1001@hints\r\n|Paused: 1\r\n"
+    b"Event: Hangup\r\n|Event: CoreShowChannel\r\n|Event: Rename\r\nNewname: PJSIP/1002-1\r\n|Uniqueid: 1.1\r\n|"
+    b"Channel: Local/1@x-1;1\r\n|Channel: Local/1@x-1;2\r\n|DestUniqueid: 1.1\r\n|BridgeUniqueid: b\r\n|Hint: x\r\n|;2|"
+    b"Cause: 4294967295\r\n|Status: -2\r\n|Exten: ~~s~~\r\n|PJSIP/1001|StateInterface: hint:1001@hints\r\n|"
+    b"Linkedid: \r\n|Event: Pickup\r\nTargetUniqueid: 1.1\r\n|Paused: 1\r\n|"
+    b"Event: QueueMemberRemoved\r\n|Event: AttendedTransfer\r\n"
 ).split(b"|")
 
 

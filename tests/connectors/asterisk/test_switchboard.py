@@ -1,0 +1,613 @@
+"""What a PBX tells, and what that is to the agents: what the recorded flows do not have."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cti_django.calls.notifications import LegNotification, PresenceNotification, Snapshot
+from cti_django.calls.numbers import PartyKind
+from cti_django.calls.states import CallState, Direction, EndReason
+from cti_django.connectors.asterisk.switchboard import Switchboard
+
+from .events import CALL, A, B, E, P, answered, ringing
+from .story import PLAN, Office
+
+
+def switchboard(*watched):
+    board = Switchboard(PLAN)
+    for device in watched or ("PJSIP/1001", "PJSIP/1002"):
+        board.watch(device)
+    return board
+
+
+def hear(board, *messages):
+    """All that was told of it."""
+    return [pair for message in messages for pair in board.receive(message)]
+
+
+def states(told, device="PJSIP/1001"):
+    return [leg.state for name, leg in told if name == device and leg.state]
+
+
+def events(office, agent="1001"):
+    return [(event["name"], event.get("number", "")) for event in office.told().get(agent, [])]
+
+
+# -- who is told --------------------------------------------------------------------------------------------------
+
+
+def test_only_watched_phones_are_told_of():
+    board = switchboard("PJSIP/1002")
+    assert hear(board, *answered()) == []
+
+
+def test_a_phone_that_is_watched_later_has_its_call_in_the_snapshot():
+    board = switchboard("PJSIP/1002")
+    hear(board, *answered())
+    board.watch("PJSIP/1001")
+    (leg,) = board.snapshot("PJSIP/1001").legs
+    assert (leg.provider_call_id, leg.leg_id, leg.state) == (CALL, A["Uniqueid"], CallState.CONNECTED)
+    assert leg.remote.number == "+33123456789"
+    assert states(hear(board, E("Hold", A))) == [CallState.ON_HOLD]
+
+
+def test_a_phone_that_is_watched_no_longer_is_not_told_of():
+    board = switchboard()
+    hear(board, *ringing())
+    board.unwatch("PJSIP/1001")
+    assert hear(board, E("Newstate", A, state="Up"), E("DialEnd", P, A, status="ANSWER")) == []
+
+
+def test_nothing_is_told_twice():
+    board = switchboard()
+    hear(board, *answered())
+    assert hear(board, *answered(), E("NewCallerid", A), E("Newstate", A, state="Up")) == []
+
+
+def test_a_leg_says_what_the_call_is_to_others_too():
+    board = switchboard()
+    *_, (device, leg) = hear(board, *ringing())
+    assert device == "PJSIP/1001"
+    assert isinstance(leg, LegNotification)
+    assert (leg.provider_call_id, leg.leg_id, leg.direction) == (CALL, "1795390188.1", Direction.INBOUND)
+    assert leg.local.extension == "1001"
+    assert leg.started_at == datetime.fromtimestamp(1795390188, UTC)
+    assert leg.follows_remote
+    assert leg.raw["did"] == "+442071838750"
+
+
+@pytest.mark.parametrize(
+    ("linkedid", "epoch"),
+    [
+        ("1795390188.0", 1795390188),
+        ("pbx1-1795390188.12", 1795390188),
+        ("cti-1795390188-a1b2", 1795390188),
+        ("cti-1795390188", 1795390188),
+        ("179539018800.1", None),
+        ("nonsense", None),
+    ],
+)
+def test_when_a_call_began_stands_in_its_id(linkedid, epoch):
+    board = switchboard()
+    here = {**A, "Linkedid": linkedid}
+    ((_, leg),) = hear(board, E("Newchannel", here, state="Ring", exten="1002"))
+    assert leg.started_at == (datetime.fromtimestamp(epoch, UTC) if epoch else None)
+
+
+# -- who calls whom -----------------------------------------------------------------------------------------------
+
+
+def test_the_direction_comes_from_how_the_phone_was_reached_and_not_from_numbers():
+    far = {"own": "+33612345678", "connected": "+33612345678"}
+    board = switchboard()
+    hear(
+        board,
+        E("Newchannel", A, state="Down", **far),
+        E("DialBegin", None, A),
+        E("Newstate", A, state="Ringing", **far),
+    )
+    (leg,) = board.snapshot("PJSIP/1001").legs
+    assert (leg.direction, leg.state, leg.remote.number) == (Direction.OUTBOUND, None, "+33612345678")
+
+
+def test_an_originated_call_of_somebody_else_rings_when_the_far_end_does():
+    board = switchboard()
+    mine, far = {**A, "Uniqueid": CALL}, {**P, "Uniqueid": "1795390189.9"}
+    hear(board, E("Newchannel", mine, state="Down", connected="+33612345678"), E("DialBegin", None, mine))
+    assert states(hear(board, E("Newstate", mine, state="Up"), E("DialEnd", None, mine, status="ANSWER"))) == []
+    told = hear(
+        board, E("Newchannel", far, state="Down"), E("DialBegin", mine, far), E("Newstate", far, state="Ringing")
+    )
+    assert states(told) == [CallState.RINGING]
+    assert states(hear(board, E("DialEnd", mine, far, status="ANSWER"))) == [CallState.CONNECTED]
+
+
+@pytest.mark.parametrize("unknown", ["", "<unknown>", None])
+def test_an_unknown_caller_is_unknown_however_that_is_written(unknown):
+    board = switchboard()
+    messages = ringing(caller=unknown or "")
+    if unknown is None:
+        messages = [{key: value for key, value in each.items() if "Connected" not in key} for each in messages]
+    *_, (_, leg) = hear(board, *messages)
+    assert (leg.state, leg.remote.kind) == (CallState.RINGING, PartyKind.UNAVAILABLE)
+
+
+def test_the_caller_may_be_told_after_the_ringing():
+    office = Office()
+    office.tell(*[each for each in ringing(caller="") if each["Event"] != "NewConnectedLine"])
+    office.tell(E("NewConnectedLine", A, connected="+33123456789"))
+    assert events(office) == [("RINGING", ""), ("UPDATED", "+33123456789")]
+
+
+def test_what_was_dialled_on_the_phone_is_the_remote_side_until_the_pbx_knows_better():
+    office = Office()
+    far = {**B, "Linkedid": A["Uniqueid"]}
+    mine = {**A, "Linkedid": A["Uniqueid"]}
+    office.tell(
+        E("Newchannel", mine, state="Ring", exten="700"),
+        E("DialBegin", mine, far),
+        E("Newstate", far, state="Ringing"),
+        E("DialEnd", mine, far, status="ANSWER"),
+        E("NewConnectedLine", mine, state="Up", connected="1002", name="Blaise Pascal"),
+    )
+    assert events(office) == [("RINGING", "700"), ("CONNECTED", "700"), ("UPDATED", "1002")]
+
+
+def test_a_dialled_service_of_the_pbx_itself_is_connected_when_it_answers():
+    office = Office()
+    office.tell(E("Newchannel", A, state="Ring", exten="700"), E("Newstate", A, state="Up"), E("Hangup", A, cause="16"))
+    assert [name for name, _ in events(office)] == ["CONNECTED", "HANGUP"]
+
+
+def test_a_phone_that_is_dialled_through_a_local_channel_has_an_inbound_call():
+    board = switchboard()
+    one = {"Channel": "Local/1001@ring-00000001;1", "Uniqueid": "1795390188.5", "Linkedid": CALL}
+    two = {"Channel": "Local/1001@ring-00000001;2", "Uniqueid": "1795390188.6", "Linkedid": CALL}
+    hear(
+        board,
+        E("Newchannel", P, state="Ring", own="+33123456789"),
+        E("Newchannel", one, state="Down"),
+        E("Newchannel", two, state="Ring"),
+        E("DialBegin", P, one),
+        E("Newchannel", A, state="Down", connected="+33123456789"),
+        E("DialBegin", two, A),
+        E("Newstate", A, state="Ringing"),
+    )
+    (leg,) = board.snapshot("PJSIP/1001").legs
+    assert (leg.direction, leg.state) == (Direction.INBOUND, CallState.RINGING)
+    mine = board.leg("PJSIP/1001", CALL)
+    assert board.peer(mine).name == P["Channel"]
+
+
+# -- hold, transfer, consultation -----------------------------------------------------------------------------------
+
+
+def test_an_unhold_without_a_hold_is_nothing():
+    board = switchboard()
+    hear(board, *answered())
+    assert hear(board, E("Unhold", A)) == []
+
+
+def test_music_for_a_caller_in_the_bridge_is_no_hold():
+    board = switchboard()
+    hear(board, *answered())
+    assert hear(board, E("MusicOnHoldStart", P)) == []
+
+
+@pytest.mark.parametrize("music_first", [True, False])
+def test_the_pbx_holds_a_call_whichever_event_comes_first(music_first):
+    board = switchboard()
+    hear(board, *answered(), E("BridgeLeave", P, bridge="b1"))
+    rest = [E("MusicOnHoldStart", P), E("BridgeLeave", A, bridge="b1")]
+    assert states(hear(board, *(rest if music_first else rest[::-1]))) == [CallState.ON_HOLD]
+    mine = board.leg("PJSIP/1001", CALL)
+    assert mine.is_parked
+    assert board.peer(mine).uniqueid == CALL
+    back = [E("MusicOnHoldStop", P), E("BridgeEnter", P, bridge="b2"), E("BridgeEnter", A, bridge="b2")]
+    assert states(hear(board, *back)) == [CallState.CONNECTED]
+
+
+def test_a_transfer_by_the_other_side_changes_whom_she_speaks_with():
+    office = Office()
+    office.tell(
+        *answered(caller="1002"),
+        E("BlindTransfer", None, Result="Success", TransfererUniqueid=CALL, TransfereeUniqueid=A["Uniqueid"]),
+        E("BridgeLeave", A, bridge="b1"),
+        E("BridgeLeave", P, bridge="b1"),
+        E("Hangup", P, cause="16"),
+        E("NewConnectedLine", A, connected="+33612345678"),
+    )
+    assert events(office) == [("RINGING", "1002"), ("CONNECTED", "1002"), ("UPDATED", "+33612345678")]
+    office.tell(E("HangupRequest", A, cause="16"), E("Hangup", A, cause="16"))
+    assert office.told()["1001"][-1]["endReason"] == "completed"
+
+
+def test_a_transfer_that_failed_is_none():
+    office = Office()
+    office.tell(*answered(), E("BlindTransfer", None, Result="Fail", TransfererUniqueid=A["Uniqueid"]))
+    office.tell(E("HangupRequest", A, cause="16"), E("Hangup", A, cause="16"))
+    assert office.told()["1001"][-1]["endReason"] == "completed"
+
+
+def test_an_attended_transfer_on_the_phone_ends_both_of_its_calls():
+    """Two calls of one phone are joined; the colleague's call gets the first one's Linkedid, and stays one call."""
+    office = Office()
+    second = "1795390200.5"
+    mine = {"Channel": "PJSIP/1001-00000005", "Uniqueid": second, "Linkedid": second}
+    theirs = {**B, "Linkedid": second}
+    office.tell(
+        *answered(),
+        E("Hold", A),
+        E("Newchannel", mine, state="Ring", exten="1002"),
+        E("Newchannel", theirs, state="Down", connected="1001"),
+        E("DialBegin", mine, theirs),
+        E("Newstate", theirs, state="Ringing"),
+        E("DialEnd", mine, theirs, status="ANSWER"),
+        E("BridgeEnter", theirs, state="Up", bridge="b2"),
+        E("BridgeEnter", mine, state="Up", bridge="b2"),
+        E(
+            "AttendedTransfer",
+            Result="Success",
+            OrigTransfererUniqueid=A["Uniqueid"],
+            SecondTransfererUniqueid=second,
+        ),
+        E("Hangup", mine, cause="16"),
+        E("Hangup", A, cause="16"),
+        E("BridgeEnter", {**theirs, "Linkedid": CALL}, bridge="b1"),
+        E("NewConnectedLine", {**theirs, "Linkedid": CALL}, connected="+33123456789"),
+    )
+    ends = [event for event in office.told()["1001"] if event["name"] == "HANGUP"]
+    assert [(event["id"], event["endReason"]) for event in ends] == [
+        ("call-2", "transferred"),
+        ("call-1", "transferred"),
+    ]
+    assert events(office, "1002") == [("RINGING", "1001"), ("CONNECTED", "1001"), ("UPDATED", "+33123456789")]
+
+
+LOCAL = {"Channel": "Local/1002@internal-00000001;1", "Uniqueid": "1795390190.50", "Linkedid": CALL}
+
+
+def consulting():
+    return [
+        *answered(),
+        E("Hold", A),
+        E("Newchannel", LOCAL, state="Down", exten="1002"),
+        E("BridgeEnter", LOCAL, state="Down", bridge="b2"),
+        E("BridgeLeave", A, bridge="b1"),
+        E("BridgeEnter", A, bridge="b2"),
+        E("NewConnectedLine", A, connected="<unknown>"),
+        E("NewConnectedLine", A, connected="1002", name="Blaise Pascal"),
+    ]
+
+
+def test_who_is_consulted_is_told_and_the_call_keeps_its_other_side():
+    board = switchboard()
+    (*_, (_, leg)) = hear(board, *consulting())
+    assert (leg.state, leg.remote.number) == (CallState.ON_HOLD, "+33123456789")
+    assert (leg.consult.extension, leg.consult.name) == ("1002", "Blaise Pascal")
+    assert hear(board, E("Hold", A), E("Unhold", A)) == []
+
+
+def test_who_is_consulted_is_told_by_what_was_dialled_if_nobody_says_more():
+    board = switchboard()
+    told = hear(board, *consulting()[:-1])
+    assert not [leg for _, leg in told if leg.consult]
+    told = hear(board, E("Newstate", LOCAL, state="Ringing"), E("NewCallerid", A))
+    assert [leg.consult.extension for _, leg in told] == ["1002"]
+
+
+def test_if_the_caller_hangs_up_she_goes_on_with_whom_she_asked():
+    office = Office()
+    office.tell(*consulting(), E("HangupRequest", P), E("Hangup", P, cause="16"))
+    last = office.told()["1001"][-1]
+    assert (last["name"], last["number"], last.get("consult")) == ("CONNECTED", "1002", None)
+
+
+# -- how a call ends ------------------------------------------------------------------------------------------------
+
+
+def end(*messages):
+    board = switchboard()
+    told = hear(board, *messages)
+    legs = [leg for device, leg in told if device == "PJSIP/1001"]
+    return (legs[-1].state, legs[-1].end_reason, legs[-1].cause)
+
+
+def test_a_call_that_was_picked_up_elsewhere():
+    pickup = E("Pickup", B, TargetUniqueid=A["Uniqueid"])
+    assert end(*ringing(), pickup, E("Hangup", A, cause="16")) == (CallState.HANGUP, EndReason.ELSEWHERE, "")
+
+
+def test_a_call_that_another_phone_of_the_same_dial_answered():
+    others = [E("DialBegin", P, B), E("DialEnd", P, B, status="ANSWER"), E("DialEnd", P, A, status="CANCEL")]
+    assert end(*ringing(), *others, E("Hangup", A, cause="16"))[1] is EndReason.ELSEWHERE
+
+
+@pytest.mark.parametrize("cause", ["17", "21"])
+def test_a_call_that_she_refused(cause):
+    assert end(*ringing(), E("Hangup", A, cause=cause))[1] is EndReason.REJECTED
+
+
+def test_a_phone_that_was_busy_before_it_rang():
+    assert end(*ringing()[:-1], E("Hangup", A, cause="17"))[1] is EndReason.BUSY
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "reason", "words"),
+    [
+        ("BUSY", "17", EndReason.BUSY, "The number is busy."),
+        ("BUSY", "", EndReason.BUSY, "The number is busy."),
+        ("NOANSWER", "19", EndReason.NO_ANSWER, "Nobody answered."),
+        ("NOANSWER", "16", EndReason.NO_ANSWER, "Nobody answered."),
+        ("NOANSWER", "21", EndReason.REJECTED, "The call was declined."),
+        ("NOANSWER", "1", None, "There is no such number."),
+        ("CONGESTION", "34", None, "The number cannot be reached at the moment."),
+        ("CANCEL", "16", None, ""),
+        ("CANCEL", "nonsense", None, ""),
+    ],
+)
+def test_a_call_that_the_far_end_did_not_take(status, cause, reason, words):
+    mine, far = {**A, "Linkedid": A["Uniqueid"]}, {**B, "Linkedid": A["Uniqueid"]}
+    told = end(
+        E("Newchannel", mine, state="Ring", exten="+33612345678"),
+        E("DialBegin", mine, far),
+        E("Newstate", far, state="Ringing"),
+        E("DialEnd", mine, far, status=status),
+        E("Hangup", far, cause=cause),
+        E("Hangup", mine, cause="16"),
+    )
+    assert told == (CallState.HANGUP, reason, words)
+
+
+def test_a_second_try_that_succeeds_forgets_why_the_first_failed():
+    mine = {**A, "Linkedid": A["Uniqueid"]}
+    first, second = ({**B, "Linkedid": A["Uniqueid"], "Uniqueid": f"1795390190.{number}"} for number in (3, 4))
+    told = end(
+        E("Newchannel", mine, state="Ring", exten="+33612345678"),
+        E("DialBegin", mine, first),
+        E("DialEnd", mine, first, status="BUSY"),
+        E("DialBegin", mine, second),
+        E("DialEnd", mine, second, status="CANCEL"),
+        E("Hangup", mine, cause="16"),
+    )
+    assert told == (CallState.HANGUP, None, "")
+
+
+# -- an end that is held back ---------------------------------------------------------------------------------------
+
+LED_AWAY = [E("DialEnd", P, A, status="CANCEL"), E("Hangup", A, cause="16")]
+
+
+def test_an_end_is_held_back_while_the_caller_may_come_back_to_the_phone():
+    board = switchboard()
+    hear(board, *ringing())
+    assert hear(board, *LED_AWAY) == []
+    assert [leg.state for leg in board.snapshot("PJSIP/1001").legs] == [CallState.RINGING]
+    assert board.settle() == []
+    assert states(board.settle()) == [CallState.HANGUP]
+    assert board.settle() == []
+    assert board.snapshot("PJSIP/1001").legs == ()
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        E("HangupRequest", P),
+        E("Hangup", P, cause="16"),
+        E("BridgeEnter", P, bridge="b1"),
+        E("MusicOnHoldStart", P),
+        E("Newstate", P, state="Up"),
+    ],
+    ids=lambda event: event["Event"],
+)
+def test_an_end_is_told_as_soon_as_the_caller_does_something_else(then):
+    board = switchboard()
+    hear(board, *ringing(), *LED_AWAY)
+    assert states(hear(board, then)) == [CallState.HANGUP]
+
+
+def test_a_call_that_rings_at_a_colleague_now_was_transferred():
+    office = Office()
+    office.tell(*ringing(), *LED_AWAY, E("Newchannel", B, state="Down"), E("DialBegin", P, B))
+    assert office.told()["1001"][-1]["endReason"] == "transferred"
+
+
+def test_an_end_is_not_held_back_if_the_caller_gave_up():
+    board = switchboard()
+    hear(board, *ringing(), E("HangupRequest", P))
+    assert states(hear(board, *LED_AWAY)) == [CallState.HANGUP]
+
+
+def test_an_end_that_is_held_back_is_told_if_the_next_list_is_without_the_caller():
+    board = switchboard()
+    hear(board, *ringing(), *LED_AWAY)
+    board.begin_snapshot()
+    assert states([pair for pair in board.end_snapshot() if isinstance(pair[1], LegNotification)]) == [CallState.HANGUP]
+
+
+def test_a_phone_that_rings_again_in_the_same_call_has_a_new_call():
+    office = Office()
+    office.tell(*ringing(), E("DialEnd", P, A, status="NOANSWER"), E("Hangup", A, cause="16"))
+    again = {**A, "Channel": "PJSIP/1001-00000009", "Uniqueid": f"{int(office.now.timestamp())}.9"}
+    office.tell(E("DialBegin", P, again), E("Newstate", again, state="Ringing", connected="+33123456789"))
+    assert [(event["name"], event["id"]) for event in office.told()["1001"]] == [
+        ("RINGING", "call-1"),
+        ("HANGUP", "call-1"),
+        ("RINGING", "call-2"),
+    ]
+
+
+# -- lists ----------------------------------------------------------------------------------------------------------
+
+
+def row(channel, **headers):
+    return E("CoreShowChannel", channel, BridgeId=headers.pop("bridge_id", ""), **headers)
+
+
+def test_a_list_gives_every_watched_phone_a_snapshot():
+    board = switchboard()
+    board.begin_snapshot()
+    assert (
+        hear(board, row(P, state="Up", bridge_id="b1"), row(A, state="Up", bridge_id="b1", connected="+33123456789"))
+        == []
+    )
+    told = dict(board.end_snapshot())
+    assert isinstance(told["PJSIP/1002"], Snapshot)
+    assert told["PJSIP/1002"].legs == ()
+    (leg,) = told["PJSIP/1001"].legs
+    assert (leg.direction, leg.state, leg.remote.number) == (Direction.INBOUND, CallState.CONNECTED, "+33123456789")
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "direction", "state"),
+    [
+        (row(A, state="Ringing"), [row(P, state="Ring")], Direction.INBOUND, CallState.RINGING),
+        (
+            row(A, state="Up", bridge_id="b"),
+            [row(P, state="Up", bridge_id="b")],
+            Direction.INBOUND,
+            CallState.CONNECTED,
+        ),
+        (
+            row({**A, "Linkedid": A["Uniqueid"]}, state="Ring", Application="Dial"),
+            [],
+            Direction.OUTBOUND,
+            CallState.RINGING,
+        ),
+        (row({**A, "Linkedid": A["Uniqueid"]}, state="Ring", Application="Wait"), [], Direction.OUTBOUND, None),
+        (row({**A, "Linkedid": A["Uniqueid"]}, state="Ringing"), [], Direction.OUTBOUND, None),
+        (
+            row({**A, "Linkedid": A["Uniqueid"]}, state="Up", Application="Dial"),
+            [],
+            Direction.OUTBOUND,
+            CallState.RINGING,
+        ),
+        (row({**A, "Linkedid": A["Uniqueid"]}, state="Up", bridge_id="b"), [], Direction.OUTBOUND, CallState.CONNECTED),
+        (row(A, state="Up"), [row(P, state="Up", Application="MusicOnHold")], Direction.INBOUND, CallState.ON_HOLD),
+    ],
+)
+def test_what_a_list_says_of_a_call_that_nobody_heard_begin(mine, others, direction, state):
+    board = switchboard()
+    board.begin_snapshot()
+    hear(board, mine, *others)
+    (leg,) = dict(board.end_snapshot())["PJSIP/1001"].legs
+    assert (leg.direction, leg.state) == (direction, state)
+
+
+def test_who_calls_a_phone_that_rings_is_known_after_a_list():
+    board = switchboard()
+    board.begin_snapshot()
+    hear(board, row(A, state="Ringing"), row(P, state="Ring"))
+    board.end_snapshot()
+    assert board.peer(board.leg("PJSIP/1001", CALL)).uniqueid == CALL
+
+
+def test_what_is_not_in_the_list_is_gone():
+    board = switchboard()
+    hear(board, *answered())
+    board.begin_snapshot()
+    assert dict(board.end_snapshot())["PJSIP/1001"].legs == ()
+    assert board.leg("PJSIP/1001", CALL) is None
+    assert hear(board, E("Hangup", A), E("Newstate", A, state="Up")) == []
+
+
+def test_a_call_that_begins_while_the_list_is_told_is_not_gone():
+    board = switchboard()
+    board.begin_snapshot()
+    hear(board, *answered())
+    assert [leg.state for leg in dict(board.end_snapshot())["PJSIP/1001"].legs] == [CallState.CONNECTED]
+
+
+def test_a_late_event_of_a_call_that_is_over_does_not_revive_it():
+    board = switchboard()
+    hear(board, *answered(), E("Hangup", A), E("Hangup", P))
+    assert hear(board, *answered()) == []
+    assert board.snapshot("PJSIP/1001").legs == ()
+
+
+# -- for commands -----------------------------------------------------------------------------------------------------
+
+
+def test_the_channel_of_a_call_and_whom_it_is_with():
+    board = switchboard()
+    hear(board, *ringing())
+    mine = board.leg("PJSIP/1001", CALL)
+    assert (mine.name, mine.state, mine.is_held) == (A["Channel"], "Ringing", False)
+    assert board.peer(mine).name == P["Channel"]
+    hear(board, *answered()[-4:], E("Hold", A))
+    assert mine.is_held
+    assert board.peer(mine).name == P["Channel"]
+    assert board.leg("PJSIP/1001", "another") is None
+    assert board.leg("PJSIP/1002", CALL) is None
+
+
+def test_the_channel_that_is_answered_speaks_for_the_call():
+    board = switchboard()
+    again = {**A, "Channel": "PJSIP/1001-00000009", "Uniqueid": "1795390189.9"}
+    hear(board, *answered(), E("DialBegin", P, again), E("Newstate", again, state="Ringing"))
+    assert board.leg("PJSIP/1001", CALL).uniqueid == A["Uniqueid"]
+
+
+def test_a_channel_that_gets_another_name_is_the_same_phones():
+    board = switchboard()
+    hear(board, *answered(), E("Rename", A, Newname="PJSIP/1001-0000000a"))
+    assert board.leg("PJSIP/1001", CALL).name == "PJSIP/1001-0000000a"
+    assert states(hear(board, E("Hangup", A))) == [CallState.HANGUP]
+
+
+# -- presence ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_queues_of_a_phone_are_told_when_they_change():
+    board = switchboard()
+    member = {"Queue": "support", "Interface": "PJSIP/1001", "Paused": "0"}
+    assert hear(board, E("QueueMemberAdded", member)) == [
+        ("PJSIP/1001", PresenceNotification(queues={"support": True})),
+    ]
+    assert hear(board, E("QueueMemberStatus", member)) == []
+    ((_, paused),) = hear(board, E("QueueMemberPause", member, Paused="1"))
+    assert paused.is_paused
+    assert paused.is_dnd is None
+    ((_, left),) = hear(board, E("QueueMemberRemoved", member, Paused="1"))
+    assert (left.queues, left.is_paused) == ({"support": False}, False)
+
+
+def test_a_list_of_the_queues_ends_memberships_too():
+    board = switchboard()
+    hear(board, E("QueueMemberAdded", {"Queue": "sales", "Interface": "PJSIP/1001"}))
+    board.begin_snapshot()
+    assert hear(board, E("QueueMember", {"Queue": "support", "Location": "PJSIP/1001", "Paused": "1"})) == []
+    told = [notification for _, notification in board.end_snapshot() if isinstance(notification, PresenceNotification)]
+    assert told == [PresenceNotification(queues={"sales": False, "support": True}, is_paused=True)]
+    assert board.presence("PJSIP/1001") == told[0]
+
+
+def test_a_member_that_is_called_by_way_of_a_local_channel_is_known_by_its_hint():
+    board = switchboard()
+    hear(
+        board, E("ExtensionStatus", {"Hint": "PJSIP/1001&Custom:DND1001", "Context": "hints"}, exten="1001", Status="0")
+    )
+    member = {"Queue": "support", "Interface": "Local/1001@from-queue/n", "StateInterface": "hint:1001@hints"}
+    ((device, _),) = hear(board, E("QueueMemberAdded", member, MemberName="Ada Lovelace"))
+    assert device == "PJSIP/1001"
+    assert board.extensions()["1001"].name == "Ada Lovelace"
+
+
+@pytest.mark.parametrize(
+    ("status", "presence"),
+    [("0", "idle"), ("1", "busy"), ("2", "busy"), ("4", "offline"), ("8", "ringing"), ("9", "busy"), ("16", "hold")],
+)
+def test_how_an_extension_stands(status, presence):
+    board = switchboard()
+    hear(board, E("ExtensionStatus", {"Hint": "PJSIP/1001"}, exten="1001", Status=status))
+    state = board.extensions()["1001"]
+    assert (state.presence, state.device, state.name) == (presence, "PJSIP/1001", "")
+
+
+def test_an_extension_gets_its_name_from_the_phone_and_goes_with_its_hint():
+    board = switchboard()
+    hear(board, E("ExtensionStatus", {"Hint": "PJSIP/1001"}, exten="1001", Status="0"))
+    hear(board, E("Newchannel", A, state="Down", CallerIDNum="1001", CallerIDName="Ada Lovelace"))
+    assert board.extensions()["1001"].name == "Ada Lovelace"
+    hear(board, E("ExtensionStatus", None, exten="1001", Status="-1"))
+    assert board.extensions() == {}
