@@ -22,7 +22,15 @@ from .calls.numbers import read_number, shown_name
 from .calls.states import Direction
 from .conf import get_settings
 from .contacts import rights_from
-from .models import AgentLease, CallNote, CallRecord, ContactNumber, Instruction, RememberedChoice
+from .models import (
+    AgentLease,
+    CallNote,
+    CallRecord,
+    ContactNumber,
+    Instruction,
+    RememberedChoice,
+    WebhookDelivery,
+)
 from .sessions import lease
 from .sessions.overview import with_calls_and_time
 from .sessions.session import LinkState
@@ -35,6 +43,7 @@ __all__ = [
     "ConnectorAccountForm",
     "ContactNumberAdmin",
     "RememberedChoiceAdmin",
+    "WebhookDeliveryAdmin",
 ]
 
 
@@ -269,3 +278,14 @@ class RememberedChoiceAdmin(_NumberSearch, _Removable):
     list_select_related = ("agent", "content_type")
     search_fields = ("number__exact", "object_id__exact")
     sortable_by = ()
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(_LookOnly):
+    """What telephone systems have pushed lately, and how it was understood."""
+
+    list_display = ("received_at", "endpoint", "stage", "provider_call_id")
+    list_filter = ("endpoint", "stage")
+    search_fields = ("provider_call_id__exact",)
+    sortable_by = ()
+    fields = readonly_fields = (*list_display, "names", "fields")

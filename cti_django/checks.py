@@ -5,6 +5,7 @@
     E003  a connector does not take its options
     E004  SALT_KEY is missing: no password could be stored
     E005  USE_TZ is False: no call could be stored
+    E006  an endpoint of the webhook connector lets nobody in, or its decide cannot be imported
     W001  ASGI_APPLICATION is missing
     W002  CHANNEL_LAYERS is missing
     W003  REGION is missing
@@ -14,6 +15,7 @@
     W008  the core Redis channel layer with a Redis client that closes quiet consumers
     W009  SQLite with a channel layer that several hosts can share
     W010  sessions of several processes, or hosts, that cannot work together (only with ``check --database``)
+    W011  an endpoint of the webhook connector will not hear of answers and hang-ups, or tells an address without TLS
 
 Numbers are never reused.
 """
@@ -29,14 +31,17 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections, router
 from django.db.models.functions import Now
+from django.utils.module_loading import import_string
 
 from .conf import get_settings, problems, project_setting
 from .connectors.base import Credentials
+from .connectors.webhook.options import Endpoint
 from .contacts import content_type_id, registered
+from .deliveries import endpoints
 from .models import AgentLease, ContactNumber
 from .sessions.registry import build_connector, connector_class
 
-__all__ = ["check_database", "check_leases", "check_settings", "check_surroundings"]
+__all__ = ["check_database", "check_endpoints", "check_leases", "check_settings", "check_surroundings"]
 
 _QUIET_CONSUMERS_SINCE = 8
 """The first version of redis-py that gives up a connection on which nothing has come for five seconds.
@@ -85,6 +90,37 @@ def _loopback() -> Iterator[CheckMessage]:
                     hint=f'Give CTI_DJANGO["CONNECTOR_OPTIONS"][{name!r}] the addresses of your telephone system.',
                     id="cti_django.W007",
                 )
+
+
+@register("cti_django")
+def check_endpoints(**_kwargs: Any) -> list[CheckMessage]:
+    """E006 and W011: where telephone systems push to."""
+    found: list[CheckMessage] = []
+    with suppress(ImproperlyConfigured, ValueError):  # E001 and E003 say so
+        for endpoint in endpoints().values():
+            found.extend(_endpoint(endpoint))
+    return found
+
+
+def _endpoint(endpoint: Endpoint) -> Iterator[CheckMessage]:
+    where = f'CTI_DJANGO["CONNECTOR_OPTIONS"]["webhook"]["endpoints"][{endpoint.name!r}]'
+    name = f"The webhook endpoint {endpoint.name!r}"
+    if endpoint.weaknesses:
+        hint = f"Correct {where}; docs/connectors/webhook.md says how."
+        yield Error(f"{name} lets nobody in: {', and '.join(endpoint.weaknesses)}.", hint=hint, id="cti_django.E006")
+    if endpoint.decide:
+        try:
+            import_string(endpoint.decide)
+        except ImportError as error:
+            hint = f'Correct "decide" of {where}.'
+            yield Error(f"{name} cannot import its decide: {error}", hint=hint, id="cti_django.E006")
+    if endpoint.shape == "sipgate" and not endpoint.base_url:
+        hint = f'Set "base_url" of {where} to the address of the site, "https://crm.example.com" say.'
+        text = f"{name} has no base_url: the system is not told where to push answers and hang-ups."
+        yield Warning(text, hint=hint, id="cti_django.W011")
+    if endpoint.base_url.startswith("http:") and not project_setting("DEBUG"):
+        hint = f'Serve the site with https, and say so in "base_url" of {where}.'
+        yield Warning(f"{name} is told to the system without TLS.", hint=hint, id="cti_django.W011")
 
 
 def _leads_here(value: str) -> bool:

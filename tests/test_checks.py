@@ -249,3 +249,46 @@ def test_sessions_that_no_longer_run_are_nobodys_business() -> None:
     AgentLease.objects.filter(holder="web1:11:aa").update(expires_at=None)
     lease.release("web2:12:bb")
     assert checks.check_leases(databases=["default"]) == []
+
+
+def _endpoints(**endpoint: Any) -> override_settings:
+    options = {"webhook": {"endpoints": {"main": {"shape": "generic", "secret": "x" * 20, **endpoint}}}}
+    return _with(CONNECTOR_OPTIONS=options)
+
+
+def test_an_endpoint_that_is_well_set_up_has_nothing_to_complain_about() -> None:
+    with _endpoints(base_url="https://crm.example", decide="tests.test_checks._ids"):
+        assert checks.check_endpoints() == []
+        assert checks.check_settings() == []
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        {"secret": ""},
+        {"secret": "short"},
+        {"secret": ["x" * 20, "short"]},
+        {"auth": "basic"},
+        {"auth": "token", "secret": "a/b" * 10},
+        {"decide": "tests.no_such_module.decide"},
+    ],
+)
+def test_e006_says_why_nobody_is_let_in(endpoint: dict[str, Any]) -> None:
+    with _endpoints(**endpoint):
+        found = checks.check_endpoints()
+    assert _ids(found) == ["E006"]
+    assert "short" not in found[0].msg
+
+
+@pytest.mark.parametrize("endpoint", [{"shape": "sipgate"}, {"base_url": "http://crm.example"}])
+def test_w011_says_that_answers_will_not_be_heard_or_travel_in_the_clear(endpoint: dict[str, Any]) -> None:
+    with _endpoints(**endpoint), override_settings(DEBUG=False):
+        assert _ids(checks.check_endpoints()) == ["W011"]
+
+
+def test_an_endpoint_that_cannot_be_read_is_e003_and_nothing_else() -> None:
+    with _endpoints(shape="morse"):
+        assert checks.check_endpoints() == []
+        assert _ids(checks.check_settings()) == ["E003"]
+    with _with(CONNECTOR_OPTIONS=5):
+        assert checks.check_endpoints() == []

@@ -8,7 +8,15 @@ from django.test import Client
 
 from cti_django import contacts
 from cti_django.admin import ConnectorAccountForm
-from cti_django.models import AgentLease, CallNote, CallRecord, ConnectorAccount, ContactNumber, RememberedChoice
+from cti_django.models import (
+    AgentLease,
+    CallNote,
+    CallRecord,
+    ConnectorAccount,
+    ContactNumber,
+    RememberedChoice,
+    WebhookDelivery,
+)
 from cti_django.sessions import lease
 from tests.faces.pages import DANA, HOSTILE, NOON, assert_strict, make_call, make_user
 from tests.testapp.models import Person
@@ -18,7 +26,15 @@ pytestmark = pytest.mark.django_db
 PASSWORD = "correct-horse-battery"
 API_KEY = "482910:staple-key"
 BASE = "/admin/cti_django/"
-MODELS = ["connectoraccount", "callrecord", "callnote", "agentlease", "contactnumber", "rememberedchoice"]
+MODELS = [
+    "connectoraccount",
+    "callrecord",
+    "callnote",
+    "agentlease",
+    "contactnumber",
+    "rememberedchoice",
+    "webhookdelivery",
+]
 
 
 def staff(name: str = "root", *permissions: str, **fields):
@@ -183,6 +199,9 @@ def rows(account):
         ),
         "rememberedchoice": RememberedChoice.objects.create(
             agent=account.user, number=DANA, content_type=content_type, object_id="1"
+        ),
+        "webhookdelivery": WebhookDelivery.objects.create(
+            endpoint="main", received_at=NOON, stage="ringing", provider_call_id=HOSTILE, fields={"from": [HOSTILE]}
         ),
     }
 
