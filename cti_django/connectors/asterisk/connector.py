@@ -104,16 +104,18 @@ class AsteriskConnector(Connector):
         if self._control is None or self._dialler is None or self._standing is None or self._stream.is_over:
             raise CommandRefused("You are not connected to the telephone system.", code="not_connected")
         match command:
-            case Dial():
+            case Dial() if Capability.DIAL in self.capabilities:
                 destination = self._control.callee(command.number)
                 channel_id = self._dialler.begin(command.command_id, destination)
                 self._spawn(self._dialler.place(command.command_id, channel_id, destination))
-            case QueueLogin() | QueueLogout() | Pause() | Unpause() | DoNotDisturb():
+            case QueueLogin() | QueueLogout() | Pause() | Unpause() | DoNotDisturb() if (
+                command.capability in self.capabilities
+            ):
                 await self._standing.execute(command)
             case _ if call is not None:
                 await self._control.execute(command, call)
             case _:
-                raise NotCapable("Asterisk cannot do that.")
+                raise NotCapable("Your telephone system cannot do that.")
 
     async def close(self) -> None:
         """See ``Connector.close``. The connection itself goes when its last agent has left it."""
