@@ -4,7 +4,10 @@ connector.py    the contract's verbs, for one agent
 options.py      the connector's settings, checked
 manager.py      the shared connection: log-in, rights, lists, who hears what
 line.py         one socket: actions and their answers, events, heartbeat
-switchboard.py  what the PBX has told: channels, bridges -> legs
+switchboard.py  what the PBX has told, and what that is to the agents; pure, as are the six that it stands on:
+                channels.py and channel_events.py (who dials whom, who is in which bridge; what each event changes),
+                rows.py (the same from lists), translate.py (the table: channel -> leg), dials.py (click-to-calls until
+                the agent's phone answers), presence.py (extensions and queues)
 actions.py      commands as manager actions, and Asterisk's "no" in plain words
 standing.py     queues, pause, do not disturb
 rights.py       what a manager may do -> what an agent can do

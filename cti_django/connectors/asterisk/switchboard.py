@@ -212,6 +212,7 @@ class Switchboard:
     def _tell_end(self, channel: Channel) -> Told:
         dial = self.originations.ended(channel)
         if dial is not None:
+            self._channels.let_go(channel)
             return [dial]
         channel.end_reason, channel.cause = end_of(channel, self._channels)
         caller = self._channels.dialler(channel)
