@@ -22,7 +22,8 @@ from .shapes import Report, Stage
 
 __all__ = ["PushedCall", "PushedCalls", "leg_of"]
 
-MAX_CALLS = 2_000  # of one endpoint; beyond that those not heard of for longest are forgotten
+MAX_LIVE = 5_000  # calls of one endpoint; beyond that those not heard of for longest are forgotten
+MAX_ENDED = 5_000
 MAX_NAMES = 100  # of one call
 KEEP_ENDED = timedelta(seconds=600)  # how long a late delivery of an ended call is recognised
 KEEP_SILENT = timedelta(hours=12)  # how long a call is remembered whose end was never told
@@ -85,7 +86,9 @@ class PushedCalls:
     _shared: "WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, PushedCalls]]" = WeakKeyDictionary()
 
     def __init__(self) -> None:
-        self._calls: dict[str, PushedCall] = {}  # those not heard of for longest first
+        # Each with those not heard of for longest first.
+        self._live: dict[str, PushedCall] = {}
+        self._ended: dict[str, PushedCall] = {}
         self._newest: datetime | None = None
         self._last: tuple[Report, datetime, PushedCall] | None = None
 
@@ -99,19 +102,21 @@ class PushedCalls:
         return found
 
     def __iter__(self) -> Iterator[PushedCall]:
-        return iter(list(self._calls.values()))
+        return iter([*self._ended.values(), *self._live.values()])
 
     def fold(self, report: Report, at: datetime) -> PushedCall:
         """Take in a report that was received at `at` (aware UTC); the call that it is about. Twice is like once."""
         if self._last is not None and self._last[0] is report and self._last[1] is at:
             return self._last[2]  # each of the endpoint's connectors brings it
-        call = self._call(report.provider_call_id, at)
+        self._newest = max(self._newest or at, at)
+        call = self._take(report.provider_call_id, at)
         call.add(report, at)
+        self._keep(call)
         if report.original_call_id and report.original_call_id != report.provider_call_id:
-            original = self._call(report.original_call_id, at)
+            original = self._take(report.original_call_id, at)
             if len(original.heirs) < MAX_NAMES:
                 original.heirs |= report.names
-        self._forget(at)
+            self._keep(original)
         self._last = report, at, call
         return call
 
@@ -120,25 +125,25 @@ class PushedCalls:
         seen = {call.provider_call_id}
         while call.original_call_id and call.original_call_id not in seen:
             seen.add(call.original_call_id)
-            before = self._calls.get(call.original_call_id)
+            before = self._live.get(call.original_call_id) or self._ended.get(call.original_call_id)
             if before is None:
                 return call.original_call_id
             call = before
         return call.provider_call_id
 
-    def _call(self, provider_call_id: str, at: datetime) -> PushedCall:
-        call = self._calls.pop(provider_call_id, None) or PushedCall(provider_call_id, started_at=at, heard_at=at)
-        self._calls[provider_call_id] = call
-        return call
+    def _take(self, provider_call_id: str, at: datetime) -> PushedCall:
+        known = self._live.pop(provider_call_id, None) or self._ended.pop(provider_call_id, None)
+        return known or PushedCall(provider_call_id, started_at=at, heard_at=at)
 
-    def _forget(self, at: datetime) -> None:
-        self._newest = max(self._newest or at, at)
-        while self._calls:
-            oldest = next(iter(self._calls.values()))
-            keep = KEEP_SILENT if oldest.ended_at is None else KEEP_ENDED
-            if self._newest - oldest.heard_at <= keep and len(self._calls) <= MAX_CALLS:
-                return
-            del self._calls[oldest.provider_call_id]
+    def _keep(self, call: PushedCall) -> None:
+        """Remember `call`, unless it is history, and forget what has become that."""
+        is_live = call.ended_at is None
+        calls, seconds, most = (self._live, KEEP_SILENT, MAX_LIVE) if is_live else (self._ended, KEEP_ENDED, MAX_ENDED)
+        since = (self._newest or call.heard_at) - seconds
+        if call.heard_at >= since:
+            calls[call.provider_call_id] = call
+        while calls and (len(calls) > most or next(iter(calls.values())).heard_at < since):
+            del calls[next(iter(calls))]
 
 
 def leg_of(call: PushedCall, origin: str, names: frozenset[str], plan: NumberPlan) -> LegNotification | None:

@@ -156,17 +156,46 @@ def test_a_call_is_put_on_hold_and_taken_back():
     assert states == [CallState.RINGING, connected, held, connected, held, held]
 
 
-def test_what_is_remembered_is_bounded(monkeypatch):
-    monkeypatch.setattr(calls_module, "MAX_CALLS", 10)
+def fold(calls, at=T0, **fields):
+    return calls.fold(read_report("sipgate", {name: (value,) for name, value in {**IN, **fields}.items()}), at)
+
+
+def test_what_is_remembered_is_bounded_and_a_call_goes_on_however_many_others_have_ended(monkeypatch):
+    monkeypatch.setattr(calls_module, "MAX_LIVE", 10)
+    monkeypatch.setattr(calls_module, "MAX_ENDED", 10)
     calls = PushedCalls()
+    fold(calls, event="newCall", user="Alice", callId="long")
     for number in range(100):
-        fields = {name: (value,) for name, value in {**new(), "callId": f"{number}", "user": "Alice"}.items()}
-        calls.fold(read_report("sipgate", fields), T0)
-    assert len(list(calls)) == 10
-    fields = {"event": ("hangup",), "callId": ("99",)}
-    calls.fold(read_report("sipgate", fields), T0 + timedelta(hours=13))
-    assert [call.provider_call_id for call in calls] == ["99"]
+        fold(calls, event="newCall", user="Bob", callId=f"{number}")
+        fold(calls, event="hangup", callId=f"{number}")
+    assert [call.provider_call_id for call in calls if call.ended_at is None] == ["long"]
+    assert len(list(calls)) == 11
+    for number in range(100):
+        fold(calls, event="newCall", user="Bob", callId=f"live {number}")
+    assert len(list(calls)) == 20
+
+
+def test_history_does_not_push_out_what_goes_on(monkeypatch):
+    monkeypatch.setattr(calls_module, "MAX_LIVE", 10)
+    monkeypatch.setattr(calls_module, "MAX_ENDED", 10)
+    calls = PushedCalls()
+    fold(calls, event="newCall", user="Alice", callId="now")
+    for number in range(100):
+        long_ago = T0 - timedelta(hours=number)
+        fold(calls, long_ago, event="newCall", user="Alice", callId=f"{number}")
+        assert fold(calls, long_ago, event="hangup", user="Alice", callId=f"{number}").ended_at is not None
+    assert {call.provider_call_id for call in calls} == {"now", "0"}
+
+
+def test_what_nobody_has_ended_is_forgotten_one_day():
+    calls = PushedCalls()
+    fold(calls, event="newCall", user="Alice", callId="stuck")
+    fold(calls, T0 + timedelta(hours=13), event="newCall", user="Alice", callId="new")
+    assert [call.provider_call_id for call in calls] == ["new"]
+
+
+def test_a_call_has_only_so_many_names():
+    calls = PushedCalls()
     for number in range(1_000):
-        fields = {**{name: (value,) for name, value in IN.items()}, "event": ("newCall",), "user": (f"user {number}",)}
-        call = calls.fold(read_report("sipgate", fields), T0 + timedelta(hours=13))
+        call = fold(calls, event="newCall", user=f"user {number}")
     assert len(call.names) <= 110
