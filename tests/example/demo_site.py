@@ -30,9 +30,10 @@ class Demo:
     Args:
         database: the path of the SQLite file.
         port: of the site; 0 for a free one.
+        settings: a settings module; "" for the demo's own.
     """
 
-    def __init__(self, database: Path, port: int = 0) -> None:
+    def __init__(self, database: Path, port: int = 0, settings: str = "") -> None:
         port, sandbox_port = port or free_port(), free_port()
         self.site = f"http://127.0.0.1:{port}/"
         self.sandbox = f"http://127.0.0.1:{sandbox_port}/"
@@ -42,6 +43,7 @@ class Demo:
             "DATABASE_URL": f"sqlite:///{database}",
             "PORT": str(port),
             "SANDBOX_PORT": str(sandbox_port),
+            **({"DJANGO_SETTINGS_MODULE": settings} if settings else {}),
         }
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "demo"],
@@ -132,9 +134,9 @@ class Visitor:
 
 
 @contextmanager
-def running_demo(directory: Path) -> Iterator[Demo]:
+def running_demo(directory: Path, settings: str = "") -> Iterator[Demo]:
     """The demo, up and ready, with its database in `directory`."""
-    demo = Demo(directory / "demo.sqlite3")
+    demo = Demo(directory / "demo.sqlite3", settings=settings)
     try:
         demo.wait_until_ready()
         yield demo

@@ -8,9 +8,9 @@
   const [NOTICES, NOTICE_MS] = [3, 12_000];
   const SHOWN_BY_LINE = ["no_account", "login_refused", "misconfigured", "not_logged_in"];
 
+  const script = document.currentScript;
   const local = attempt(() => localStorage);
   const session = attempt(() => sessionStorage);
-  const languages = attempt(() => Intl.getCanonicalLocales(document.documentElement.lang)) || [];
   const redraw = () => document.dispatchEvent(new Event("cti-change"));
   const board = new Cti.Board();
   const connector = new Cti.Connector({
@@ -91,6 +91,8 @@
     #parts = {};
     #cards = new Map();
     #ticking;
+    #standing;
+    #isLoading = false;
     #listeners;
 
     connectedCallback() {
@@ -200,16 +202,17 @@
       this.#updateLine(lineState());
       this.#updateCards();
       write(this.#parts.count, `${recent.filter((call) => call.endReason === "missed").length || ""}`);
-      if (!this.#parts.recent.hidden) this.#listRecent(recent);
+      this.#updatePanels(recent, connector.isConnected());
     }
 
     #updateLine(state) {
       const parts = this.#parts;
-      const { number, capabilities } = board.session;
+      const { number, capabilities, presence } = board.session;
       const { message } = board.standIn || board.session;
       const isUp = connector.isConnected();
-      this.dataset.state = state;
-      write(parts.word, dotted(STATES[state] || t(message), isUp && number));
+      const away = isUp && dotted(presence?.paused && t("Paused"), presence?.dnd && t("Do not disturb"));
+      this.dataset.state = away ? "away" : state;
+      write(parts.word, dotted(STATES[state] || t(message), isUp && number, away));
       write(parts.reason, t(message || ""));
       parts.connect.hidden = !["none", "refused", "logged_out"].includes(state);
       parts.disconnect.hidden = !["connecting", "two_factor", "ready", "lost"].includes(state);
@@ -218,6 +221,24 @@
       if (asks) this.#toggle("line", true);
       parts.call.disabled = parts.number.disabled = !isUp;
       parts.dial.hidden = isUp && !capabilities.includes("dial");
+    }
+
+    // What a page without a call seldom needs is loaded when it does.
+    #updatePanels(recent, isUp) {
+      const { line, list, recent: panel } = this.#parts;
+      const { session, calls } = board;
+      const isNeeded = calls.length || !panel.hidden || session.presence;
+      if (isNeeded && !this.#isLoading) {
+        this.#isLoading = true;
+        const { panels, panelsStyle } = script.dataset;
+        const again = () => (this.#isLoading = false);
+        document.head.append(h("script", { src: panels, nonce: script.nonce, load: redraw, error: again }));
+        this.shadowRoot.append(h("link", { rel: "stylesheet", href: panelsStyle }));
+      }
+      if (!Cti.panels) return;
+      if (!panel.hidden) list.replaceChildren(...Cti.panels.recent(recent, (number) => this.#dial(number)));
+      if (!this.#standing) line.append((this.#standing = new Cti.panels.Standing()).element);
+      this.#standing.update(session, isUp);
     }
 
     #updateCards() {
@@ -238,14 +259,13 @@
     }
 
     #updateCard(card, call) {
-      const { element } = card;
-      const before = element.dataset.state;
+      const { element, news } = card;
       card.update(call);
       const alert = element.querySelector('[role="alert"]');
       const rings = ringsIn(call);
       if (!rings || !board.elected) alert?.remove();
       else if (!alert) element.append(h("span", { class: "unseen", role: "alert" }, element.ariaLabel));
-      if (before !== element.dataset.state && (before || !rings)) this.#parts.unseen.textContent = element.ariaLabel;
+      if (news !== card.news && (news || !rings)) this.#parts.unseen.textContent = element.ariaLabel;
     }
 
     // A call that was spoken on waits for its note.
@@ -258,25 +278,6 @@
       notes.flush(id);
       this.#cards.get(id).element.remove();
       this.#cards.delete(id);
-    }
-
-    #listRecent(calls) {
-      const entry = (call) => {
-        const { title, detail } = who(call);
-        const talked = call.connectedAt && duration(call.connectedAt, call.endedAt);
-        const missed = call.endReason === "missed";
-        const facts = dotted(missed ? t("Missed") : talked, detail, notes.text(call));
-        const again = () => this.#dial(call.number);
-        return h(
-          "li",
-          { class: missed && "missed" },
-          icon(isInbound(call) ? "inbound" : "outbound"),
-          h("div", null, h("strong", { dir: "auto" }, title), h("small", { dir: "auto" }, facts)),
-          h("time", null, new Date(call.endedAt).toLocaleTimeString(languages, { timeStyle: "short" })),
-          call.number && button("", "phone", again, { "aria-label": `${t("Call back")}: ${title}` }),
-        );
-      };
-      this.#parts.list.replaceChildren(...(calls.length ? calls.map(entry) : [h("li", null, t("No calls yet."))]));
     }
 
     #hear({ name, code, message, call }) {
@@ -326,7 +327,7 @@
     }
 
     #close() {
-      if ([...this.#cards.values()].some((card) => card.closeTransfer())) return;
+      if ([...this.#cards.values()].some((card) => card.closePanel())) return;
       const open = ["line", "recent"].find((name) => !this.#parts[name].hidden);
       if (!open) return;
       this.#toggle(open, false);

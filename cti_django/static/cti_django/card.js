@@ -66,12 +66,15 @@
     ON_HOLD: t("On hold"),
     HANGUP: t("Call ended"),
     CANCEL: t("Call cancelled"),
+    transferred: t("Transferred"),
+    elsewhere: t("Answered elsewhere"),
   };
   const dotted = (...facts) => facts.filter(Boolean).join(" · ");
   const isInbound = (call) => call.direction === Cti.DIRECTION.IN;
   const ringsIn = (call) => call.status === "RINGING" && isInbound(call);
-  const isTransferred = (call) => call.endReason === "transferred";
-  const stateWords = (call) => (ringsIn(call) ? t("Incoming call") : isTransferred(call) ? t("Transferred") : STATES[call.status]);
+  const stateWords = (call) => (ringsIn(call) ? t("Incoming call") : STATES[call.endReason] || STATES[call.status]);
+  const named = ({ name, number }) => dotted(name, number);
+  const fill = (text, who) => text.replace("{who}", () => who);
 
   function who(call) {
     const [contact] = call.contacts || [];
@@ -92,22 +95,24 @@
     return { title: name || number || t("Number withheld"), detail: dotted(name && number, fact), link };
   }
 
-  let colleagues = [];
-
   class CallCard {
     #parts = {};
     #buttons;
-    #call;
+    #panels = {}; // by the name of the button that opens it
+    #listed = "[]";
     #target = "";
 
     constructor(call, dismiss) {
-      const act = (name) => () => this.#act(name, Cti.desk.connector.command(name, { call_id: this.#call.id }));
-      this.#call = call;
+      const act = (name) => () => this.#act(name, Cti.desk.connector.command(name, { call_id: this.call.id }));
+      this.call = call;
       this.#buttons = {
         answer: button(t("Answer"), "phone", act("answer"), { class: "answer", ...keys("A") }),
         hold: button(t("Hold"), "hold", act("hold"), keys("O")),
         resume: button(t("Resume"), "resume", act("resume"), keys("O")),
-        transfer: button(t("Transfer"), "transfer", () => this.toggleTransfer(), { "aria-expanded": "false", ...keys("X") }),
+        transfer: button(t("Transfer"), "transfer", () => this.#toggle("transfer"), { "aria-expanded": "false", ...keys("X") }),
+        dtmf: button(t("Keypad"), "", () => this.#toggle("dtmf"), { "aria-expanded": "false" }),
+        complete: button(t("Connect them"), "transfer", act("complete"), { class: "primary" }),
+        back: button(" ", "", act("back")),
         hangup: button(t("Hang up"), "phone", act("hangup"), { class: "hangup", ...keys("H") }),
         dismiss: button(t("Done"), "", dismiss, { class: "dismiss" }),
       };
@@ -115,7 +120,7 @@
     }
 
     get isInUse() {
-      return Cti.desk.notes.state(this.#call.id) !== "" || this.element.matches(":focus-within");
+      return Cti.desk.notes.state(this.call.id) !== "" || this.element.matches(":focus-within");
     }
 
     get hint() {
@@ -124,13 +129,18 @@
 
     update(call) {
       const { tabs } = Cti.desk;
-      const { state, name, detail, link, held, heldLink } = this.#parts;
+      const { state, name, detail, asked, link, held, heldLink } = this.#parts;
       const pop = tabs.popPath(call) || (config.popPath && ownPath(`${config.popPath}${call.id}/`, config.face));
       const person = who(call);
-      this.#call = call;
+      const asks = call.consult ? fill(t("Asking {who}"), named(call.consult)) : "";
+      this.call = call;
+      if (call.consult) this.#target = named(call.consult);
+      this.news = [call.status, call.number, asks].join();
       this.element.dataset.state = call.status.toLowerCase();
-      this.element.ariaLabel = dotted(stateWords(call), person.title, person.detail);
-      write(state, dotted(stateWords(call), isTransferred(call) && this.#target));
+      this.element.ariaLabel = dotted(stateWords(call), person.title, person.detail, asks);
+      write(state, dotted(stateWords(call), call.endReason === "transferred" && this.#target));
+      write(asked, asks);
+      write(this.#buttons.back.lastChild, fill(t("Back to {who}"), person.title));
       write(name, person.title);
       this.#lead(name, person.url);
       write(detail, person.detail || "");
@@ -144,7 +154,7 @@
     }
 
     tick(nowMs) {
-      const { connectedAt, startedAt, endedAt } = this.#call;
+      const { connectedAt, startedAt, endedAt } = this.call;
       write(this.#parts.timer, duration(connectedAt || startedAt || NaN, endedAt || nowMs));
     }
 
@@ -155,54 +165,47 @@
       return true;
     }
 
-    closeTransfer() {
-      if (this.#parts.transfer.hidden) return false;
-      this.toggleTransfer();
-      this.#buttons.transfer.focus();
+    closePanel() {
+      const open = Object.keys(this.#panels).find((name) => !this.#panels[name].element.hidden);
+      if (!open) return false;
+      this.#toggle(open);
+      this.#buttons[open].focus();
       return true;
     }
 
-    async toggleTransfer() {
-      const { transfer, target } = this.#parts;
-      transfer.hidden = !transfer.hidden;
-      this.#buttons.transfer.ariaExpanded = !transfer.hidden;
-      if (transfer.hidden) return;
-      target.value = "";
-      target.focus();
-      this.#filter();
-      const { ok, data } = await Cti.desk.connector.directory();
-      if (ok) colleagues = data.users;
-      this.#filter();
+    handOn(how, { number, name }) {
+      this.#target = name || number;
+      this.closePanel();
+      this.#act("transfer", Cti.desk.connector[how](this.call.id, number));
+    }
+
+    #toggle(name) {
+      const { element } = this.#panels[name];
+      element.hidden = !element.hidden;
+      this.#buttons[name].ariaExpanded = !element.hidden;
+      if (!element.hidden) this.#panels[name].open();
     }
 
     #build() {
       const parts = this.#parts;
       const part = (name, tag, attributes, ...children) => (parts[name] = h(tag, { class: name, ...attributes }, ...children));
-      const label = t("Colleague or number");
       const blank = { target: "_blank", rel: "noopener" };
       const { notes } = Cti.desk;
-      const input = () => notes.edit(this.#call.id, parts.note.value);
-      const blur = () => notes.flush(this.#call.id);
+      const input = () => notes.edit(this.call.id, parts.note.value);
+      const blur = () => notes.flush(this.call.id);
       const note = { rows: "2", maxlength: NOTE_MAX, dir: "auto", input, blur };
       this.element = h(
         "article",
         { class: "card", tabindex: "-1" },
-        h("div", { class: "head" }, icon(isInbound(this.#call) ? "inbound" : "outbound"), part("state", "span"), part("timer", "span")),
+        h("div", { class: "head" }, icon(isInbound(this.call) ? "inbound" : "outbound"), part("state", "span"), part("timer", "span")),
         part("name", "a", { dir: "auto" }),
         part("detail", "div", { dir: "auto" }),
+        part("asked", "div", { dir: "auto" }),
         part("hint", "p"),
         part("contacts", "ul"),
         part("link", "a"),
         part("held", "p", null, t("There are unsaved changes on this page, so it stays."), " ", part("heldLink", "a", blank, t("Open in a new tab"))),
-        h("div", { class: "actions" }, ...Object.values(this.#buttons)),
-        part(
-          "transfer",
-          "form",
-          { "data-cti-ignore": true, hidden: true, submit: (event) => this.#submitTransfer(event) },
-          part("target", "input", { autocomplete: "off", "aria-label": label, placeholder: label, input: () => this.#filter() }),
-          h("button", { class: "primary" }, t("Transfer")),
-          part("users", "ul"),
-        ),
+        part("actions", "div", null, ...Object.values(this.#buttons)),
         part("noteBox", "label", null, t("Note"), part("noteState", "small"), part("note", "textarea", note)),
       );
     }
@@ -221,31 +224,11 @@
       write(noteState, { saving: t("Saving…"), unsaved: t("Not saved yet") }[state] || (text && t("Saved")));
     }
 
-    #submitTransfer(event) {
-      event.preventDefault();
-      const typed = this.#parts.target.value.trim();
-      const shown = this.#parts.users.querySelectorAll("button");
-      if (/^\+?[\d\s().\/-]+$/.test(typed)) this.#transferTo(typed);
-      else if (typed && shown.length === 1) shown[0].click();
-    }
-
-    #filter() {
-      const wanted = this.#parts.target.value.trim().toLowerCase();
-      const fits = ({ name, number }) => `${name} ${number}`.toLowerCase().includes(wanted);
-      const others = colleagues.filter((user) => user.number !== Cti.desk.board.session.number && fits(user));
-      const entry = ({ name, number }) => h("li", null, button(dotted(name, number), "", () => this.#transferTo(number, name)));
-      this.#parts.users.replaceChildren(...others.slice(0, LISTED).map(entry));
-    }
-
-    #transferTo(number, name) {
-      this.#target = name || number;
-      this.closeTransfer();
-      this.#act("transfer", Cti.desk.connector.transfer(this.#call.id, number));
-    }
-
     #list({ match, contacts }) {
       const several = match === "several" ? contacts.slice(0, LISTED) : [];
-      if (this.#parts.contacts.childElementCount === several.length) return;
+      const listed = JSON.stringify(several);
+      if (this.#listed === listed) return;
+      this.#listed = listed;
       const link = (contact) => h("a", { href: recordUrl(contact, config.face), dir: "auto" }, contact.label);
       this.#parts.contacts.replaceChildren(
         ...several.map((contact) => h("li", null, link(contact), " ", h("small", null, contact.detail))),
@@ -253,15 +236,30 @@
     }
 
     #offer(call) {
-      const offered = isOver(call) ? ["dismiss"] : call.actions || [];
+      const offered = isOver(call) ? ["dismiss"] : [...(call.actions || [])];
+      if (offered.includes("consult")) offered.push("transfer");
       const focused = this.element.getRootNode().activeElement;
       const hint = ringsIn(call) ? t("To decline, use your telephone.") : call.status === "INITIAL" && t("Pick up or decline on your telephone.");
       write(this.#parts.hint, (!offered.includes("hangup") && hint) || "");
       for (const [name, node] of Object.entries(this.#buttons)) node.hidden = !offered.includes(name);
+      for (const name of ["transfer", "dtmf"]) this.#offerPanel(name);
       this.#buttons.hangup.lastChild.textContent = ringsIn(call) ? t("Decline") : t("Hang up");
-      if (this.#buttons.transfer.hidden) this.#parts.transfer.hidden = true;
       // Not to another button: a second Enter would press what nobody meant.
       if (focused?.hidden && this.element.contains(focused)) this.element.focus();
+    }
+
+    #offerPanel(name) {
+      const node = this.#buttons[name];
+      const Panel = Cti.panels?.[name];
+      if (!node.hidden && Panel && !this.#panels[name]) {
+        this.#panels[name] = new Panel(this);
+        this.#parts.actions.after(this.#panels[name].element);
+      }
+      const { element } = this.#panels[name] || {};
+      node.hidden ||= !element;
+      if (!element) return;
+      element.hidden ||= node.hidden;
+      node.ariaExpanded = !element.hidden;
     }
 
     #act(name, answer) {
@@ -272,6 +270,6 @@
 
   Object.assign(Cti, {
     CallCard,
-    page: { config, h, icon, button, write, duration, dotted, keys, who, stateWords, isInbound, ringsIn },
+    page: { config, h, icon, button, write, duration, dotted, keys, who, stateWords, named, isInbound, ringsIn },
   });
 })();

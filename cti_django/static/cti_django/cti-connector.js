@@ -11,11 +11,12 @@
 
   const same = (names) => Object.fromEntries(names.split(" ").map((name) => [name, name]));
   const CALL_STATUS = same("INITIAL ACCEPTED RINGING CONNECTED ON_HOLD HANGUP CANCEL");
-  const EVENT = { ...CALL_STATUS, ...same("MATCHED READY LOGGED_IN LOGGED_OUT TWO_FACTOR_AUTH SUBSCRIBED INFO ERROR") };
+  const EVENT = { ...CALL_STATUS, ...same("UPDATED MATCHED READY LOGGED_IN LOGGED_OUT TWO_FACTOR_AUTH SUBSCRIBED INFO ERROR") };
   const DIRECTION = { IN: "INBOUND", OUT: "OUTBOUND" };
 
   const script = document.currentScript;
   const isOver = (call) => call.status === "HANGUP" || call.status === "CANCEL";
+  const side = ({ number, consult }) => `${number} ${consult?.number}`;
   const keep = (calls, call) => (isOver(call) ? calls.delete(call.id) : calls.set(call.id, call));
   const t = (text) => (Object.hasOwn(Cti.strings, text) ? Cti.strings[text] : text);
   const refusal = (code, message) => ({ ok: false, code, message, data: {} });
@@ -67,11 +68,7 @@
       return this.#sendLogin(this.#login);
     }
 
-    twoFactorAuth(code, nonce) {
-      if (!code) return this.#misuse("code", t("Enter the code."));
-      return this.command("code", { code: String(code), nonce: String(nonce || "") });
-    }
-
+    twoFactorAuth(code, nonce) { return code ? this.command("code", { code, nonce }) : this.#misuse("code", t("Enter the code.")); }
     logout() { return this.command("logout"); }
     isConnected() { return this.#link === "open" && this.#login !== null && this.#session.state === "ready"; }
     getSubscriptionURIs() { return [...(this.#session.subscriptions || [])]; }
@@ -80,36 +77,41 @@
       if (!String(number ?? "").trim()) return this.#misuse("number", t("Enter a number."));
       if (this.#dialling) return this.#misuse("dialling", t("A call is already being started."), "INFO");
       this.#dialling = this.#login !== null;
-      return this.command("call", { number: String(number) }).finally(() => (this.#dialling = false));
+      return this.command("call", { number }).finally(() => (this.#dialling = false));
     }
 
-    answer(callId) { return this.command("answer", callId ? { call_id: String(callId) } : {}); }
+    answer(callId) { return this.command("answer", { call_id: callId }); }
     terminate(callId) { return this.#onCall("hangup", callId); }
     hold(callId) { return this.#onCall("hold", callId); }
     resume(callId) { return this.#onCall("resume", callId); }
-
-    link(callId, url, text) { return this.#onCall("link", callId, { url: String(url || ""), text: String(text || "") }); }
-
-    transfer(callId, number) {
-      if (!number) return this.#misuse("number", t("Enter a number."));
-      return this.#onCall("transfer", callId, { number: String(number) });
-    }
+    transfer(callId, number) { return this.#onCall("transfer", callId, { number }); }
+    consult(callId, number) { return this.#onCall("consult", callId, { number }); }
+    complete(callId) { return this.#onCall("complete", callId); }
+    back(callId) { return this.#onCall("back", callId); }
+    dtmf(callId, digits) { return this.#onCall("dtmf", callId, { digits }); }
+    link(callId, url, text) { return this.#onCall("link", callId, { url, text }); }
+    queueLogin(queue) { return this.command("queue_login", { queue }); }
+    queueLogout(queue) { return this.command("queue_logout", { queue }); }
+    pause(reason) { return this.command("pause", { reason }); }
+    unpause() { return this.command("unpause"); }
+    doNotDisturb(on) { return this.command("dnd", { state: on ? "on" : "off" }); }
 
     subscribe(node) {
-      if (!NODE.test(node)) return this.#misuse("node", t("Subscribe to user:<id>, ivr:<id>, queue:<id> or conf:<id>."));
-      return this.command("subscribe", { node });
+      if (NODE.test(node)) return this.command("subscribe", { node });
+      return this.#misuse("node", t("Subscribe to user:<id>, ivr:<id>, queue:<id> or conf:<id>."));
     }
 
     note(callId, text) { return this.#ask({ type: "note", call_id: String(callId), text: String(text) }); }
     directory() { return this.#ask({ type: "directory" }); }
-    pop(callId) { return this.#ask({ type: "pop", call_id: callId }); }
+    connect() { if (!this.#socket && !this.#timers.retry) this.#open(); }
+    pop(callId, key) { return this.#ask({ type: "pop", call_id: callId, key }); }
 
     command(name, fields) {
       if (!this.#login) return this.#misuse("not_logged_in", t("Log in first."));
-      return this.#ask({ ...fields, type: "command", command: name, fence: this.#seen }).then((answer) => this.#complain(answer));
+      const texts = Object.entries(fields || {}).map(([key, value]) => [key, String(value ?? "")]);
+      const message = { ...Object.fromEntries(texts), type: "command", command: name, fence: this.#seen };
+      return this.#ask(message).then((answer) => this.#complain(answer));
     }
-
-    connect() { if (!this.#socket && !this.#timers.retry) this.#open(); }
 
     focus(focused) {
       this.#focused = focused;
@@ -155,9 +157,8 @@
 
     #refusedBySite(code) {
       const why = code === 4401 ? t("You are logged out of this site.") : t("You have no permission to use the telephone.");
-      const wasLoggedIn = this.#login !== null;
       this.#setLink("closed", code);
-      this.#loggedOut(why);
+      const wasLoggedIn = this.#loggedOut(why);
       for (const id of [...this.#pending.keys()]) this.#settle(id, refusal("closed", why));
       if (wasLoggedIn) this.#misuse("closed", why);
     }
@@ -180,10 +181,7 @@
       }, patience);
     }
 
-    #clear(name) {
-      clearTimeout(this.#timers[name]);
-      this.#timers[name] = 0;
-    }
+    #clear(name) { this.#timers[name] = clearTimeout(this.#timers[name]); }
 
     #setLink(state, closeCode = 0) {
       if (state === this.#link) return;
@@ -314,7 +312,9 @@
       if (state === "ready") this.#tellReady({ name: "READY" });
       if (state === "two_factor") this.#tellOnce({ name: "TWO_FACTOR_AUTH", nonce, message });
       for (const call of this.#calls.values()) {
-        if (this.#told.get(call.id)?.status !== call.status) this.#tellCall(call);
+        const known = this.#told.get(call.id);
+        if (known?.status !== call.status) this.#tellCall(call);
+        else if (side(known) !== side(call)) this.#tellCall(call, { name: "UPDATED", call });
       }
       for (const [id, known] of this.#told) {
         if (this.#calls.has(id)) continue;
@@ -362,11 +362,13 @@
       this.#forget();
       this.#calls.clear();
       if (wasLoggedIn) this.#tell({ name: "LOGGED_OUT", message });
+      return wasLoggedIn;
     }
 
-    #onCall(name, callId, fields) {
+    #onCall(name, callId, fields = {}) {
       if (!callId) return this.#misuse("call_id", t("Say which call."));
-      return this.command(name, { ...fields, call_id: String(callId) });
+      if ("number" in fields && !fields.number) return this.#misuse("number", t("Enter a number."));
+      return this.command(name, { ...fields, call_id: callId });
     }
 
     #misuse(code, message, name = "ERROR") {
@@ -376,9 +378,8 @@
 
     #complain(answer) {
       const { ok, code, message } = answer;
-      const name = LATE.includes(code) ? "INFO" : "ERROR";
       // Later than the event, which knows better.
-      if (!ok) setTimeout(() => this.#tellNotice({ name, code, message }), 250);
+      if (!ok) setTimeout(() => this.#tellNotice({ name: LATE.includes(code) ? "INFO" : "ERROR", code, message }), 250);
       return answer;
     }
 
@@ -395,6 +396,5 @@
     }
   }
 
-  const log = (message) => console.info("CTI:", message);
-  const Cti = (globalThis.Cti = { EVENT, DIRECTION, CALL_STATUS, Connector, strings: {}, t, log, isOver });
+  const Cti = (globalThis.Cti = { EVENT, DIRECTION, CALL_STATUS, Connector, strings: {}, t, isOver, log: (message) => console.info("CTI:", message) });
 })();

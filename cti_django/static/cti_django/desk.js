@@ -5,6 +5,7 @@
   const [NOTE, POPPED, KEPT] = ["cti.note.", "cti.popped", 20];
   const { isOver } = Cti;
   const byId = (calls) => new Map(calls.map((call) => [call.id, call]));
+  const popKey = ({ id, pop }) => pop && (pop.key || id);
   const by = (moment) => (one, other) => String(one[moment]).localeCompare(String(other[moment]));
 
   // null: storage is forbidden, or no language is called so.
@@ -191,7 +192,7 @@
       for (const name of ["focus", "blur", "visibilitychange"]) addEventListener(name, report);
     }
 
-    // The newest calls that this browser has popped, in whatever tab.
+    // The keys of the newest pops that this browser has opened, in whatever tab.
     get popped() {
       return attempt(() => [...JSON.parse(this.#given.storage.getItem(POPPED))]) || this.#popped;
     }
@@ -202,31 +203,32 @@
 
     // Unsaved edits kept the page: the call's card says so.
     isHeld(call) {
-      return this.#held.has(call.id);
+      return this.#held.has(popKey(call));
     }
 
     consider({ elected, calls }) {
       for (const call of elected ? calls : []) {
-        if (call.pop && !this.#asked.has(call.id) && !this.popped.includes(call.id)) this.#claim(call);
+        const key = popKey(call);
+        if (key && !this.#asked.has(key) && !this.popped.includes(key)) this.#claim(call, key);
       }
     }
 
-    // A call pops once, in one tab of one browser.
-    async #claim(call) {
-      this.#asked.add(call.id);
-      const { ok, code } = await this.#given.connector.pop(call.id);
-      if (ok) this.#pop(call);
-      else if (code !== "popped" && code !== "over") this.#asked.delete(call.id);
+    // A call pops once for each other side, in one tab of one browser.
+    async #claim(call, key) {
+      this.#asked.add(key);
+      const { ok, code } = await this.#given.connector.pop(call.id, key);
+      if (ok) this.#pop(call, key);
+      else if (code !== "popped" && code !== "over") this.#asked.delete(key);
     }
 
-    #pop(call) {
+    #pop(call, key) {
       const { guard, storage, open, onChange } = this.#given;
       const path = this.popPath(call);
-      this.#popped = [...this.popped, call.id].slice(-KEPT);
+      this.#popped = [...this.popped, key].slice(-KEPT);
       attempt(() => storage.setItem(POPPED, JSON.stringify(this.#popped)));
       if (call.pop.action !== "open" || !path || this.#isHere(call)) return;
       if (!guard.isDirty) return open(path);
-      this.#held.add(call.id);
+      this.#held.add(key);
       onChange();
     }
 
