@@ -15,7 +15,7 @@ _CALL = "Atxfer BlindTransfer Bridge CancelAtxfer Hangup PlayDTMF Redirect"
 _REPORTING = "CoreShowChannels CoreStatus ExtensionState ExtensionStateList DBGet QueueStatus ShowDialPlan"
 MINIMAL = frozenset(f"Challenge Events ListCommands Login Logoff Originate Ping {_CALL} {_REPORTING}".split())
 """What a manager with `write = call,originate,reporting` may ask."""
-ALL = MINIMAL | frozenset("DBDel DBPut PJSIPNotify QueueAdd QueuePause QueueRemove".split())
+ALL = MINIMAL | frozenset(["DBDel", "DBPut", "PJSIPNotify", "QueueAdd", "QueuePause", "QueueRemove"])
 
 Asked = list[tuple[str, str]]
 
@@ -185,7 +185,8 @@ class FakePBX:
 
     def _log_in(self, line: Line, asked: Asked) -> list[tuple[str, str]]:
         expected = hashlib.md5(f"{line.challenge}{self.secret}".encode()).hexdigest()
-        knows = get(asked, "Key") == expected if get(asked, "AuthType") == "MD5" else get(asked, "Secret") == self.secret
+        is_proof = get(asked, "AuthType") == "MD5"
+        knows = get(asked, "Key") == expected if is_proof else get(asked, "Secret") == self.secret
         if get(asked, "Username") != USER or not knows:
             return error("Authentication failed")
         line.is_logged_in = True
