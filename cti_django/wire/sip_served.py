@@ -18,15 +18,22 @@ _AWAITS_ACK = (TransactionState.COMPLETED, TransactionState.ACCEPTED)
 
 
 class Served:
-    """One request, the tag that its answers bear, and its transaction."""
+    """One request, the tag that its answers bear, and its transaction.
 
-    __slots__ = ("request", "tag", "transaction")
+    An INVITE is kept as it came, because others are about it; of any other request only ``identity``, which its copies
+    by another way have in common with it.
+    """
+
+    __slots__ = ("identity", "invite", "key", "tag", "transaction")
 
     def __init__(self, request: SIPRequest, tag: str, *, reliable: bool) -> None:
-        self.request = request
+        self.key = server_key(request)
+        self.identity = _identity(request)
         self.tag = tag
+        self.invite: SIPRequest | None = None
         self.transaction: InviteServerTransaction | NonInviteServerTransaction
         if request.method == "INVITE":
+            self.invite = request
             self.transaction = InviteServerTransaction(reliable=reliable)
         else:
             self.transaction = NonInviteServerTransaction(reliable=reliable)
@@ -75,17 +82,15 @@ class ServedRequests:
         """Whether `request` came another way too: a proxy has forked it, and both forks lead here."""
         if request.to.tag:
             return False
-        tag, call_id, cseq = request.from_.tag, request.call_id, request.cseq
-        return any(
-            other.request.call_id == call_id and other.request.cseq == cseq and other.request.from_.tag == tag
-            for other in self._all.values()
-        )
+        wanted = _identity(request)
+        return any(other.identity == wanted for other in self._all.values())
 
     def admit(self, request: SIPRequest, tag: str) -> bool:
         """Remember `request`; False if there is no room, because none of so many is answered."""
         if len(self._all) >= MAX_SERVED and not self._make_room():
             return False
-        self._all[server_key(request)] = Served(request, tag, reliable=self._reliable)
+        served = Served(request, tag, reliable=self._reliable)
+        self._all[served.key] = served
         return True
 
     def respond(self, served: Served, response: SIPResponse, now: float) -> None:
@@ -93,7 +98,7 @@ class ServedRequests:
         served.transaction.respond(response, now)
         self.out += served.transaction.data_to_send()
         if served.transaction.state is TransactionState.TERMINATED:
-            self._all.pop(server_key(served.request), None)
+            self._all.pop(served.key, None)
 
     def receive_ack(self, ack: SIPRequest, now: float) -> bool:
         """Whether the user must hear of `ack`: the first one for a 2xx."""
@@ -102,7 +107,7 @@ class ServedRequests:
             return False
         served.transaction.receive_ack(now)
         if served.transaction.state is TransactionState.TERMINATED:
-            self._all.pop(server_key(served.request), None)
+            self._all.pop(served.key, None)
         return served.transaction.acknowledge()
 
     def next_deadline(self) -> float | None:
@@ -112,7 +117,7 @@ class ServedRequests:
             deadline = served.transaction.next_deadline()
             if deadline is not None and (earliest is None or deadline < earliest):
                 earliest = deadline
-            if deadline is not None and served.request.method != "INVITE":
+            if deadline is not None and served.invite is None:
                 break  # those behind it were answered later, and all are forgotten after the same time
         return earliest
 
@@ -130,16 +135,17 @@ class ServedRequests:
             self.out += transaction.data_to_send()
             if transaction.state is TransactionState.TERMINATED:
                 del self._all[key]
-                if is_accepted and isinstance(transaction, InviteServerTransaction) and transaction.timed_out:
-                    deaf.append(served.request)
+                is_deaf = isinstance(transaction, InviteServerTransaction) and transaction.timed_out
+                if is_accepted and is_deaf and served.invite is not None:
+                    deaf.append(served.invite)
         return deaf
 
     def _acknowledged(self, ack: SIPRequest) -> Iterator[Served]:
         """The INVITE that `ack` is about by its number: a 2xx's has a branch of its own, and RFC 2543 had none."""
         call_id, number, tag = ack.call_id, ack.cseq.number, ack.from_.tag
         for served in self._all.values():
-            request = served.request
-            if request.method != "INVITE" or served.transaction.state not in _AWAITS_ACK:
+            request = served.invite
+            if request is None or served.transaction.state not in _AWAITS_ACK:
                 continue
             if (request.call_id, request.cseq.number, request.from_.tag) == (call_id, number, tag):
                 yield served
@@ -150,3 +156,9 @@ class ServedRequests:
                 del self._all[key]
                 return True
         return False
+
+
+def _identity(request: SIPRequest) -> tuple[str, str, str]:
+    """What no proxy changes in `request`, and nobody else's request has. Source: RFC 3261 8.2.2.2."""
+    headers = request.headers
+    return headers["Call-ID"], headers["CSeq"], headers["From"]

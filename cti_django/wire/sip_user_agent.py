@@ -371,14 +371,14 @@ class UserAgent(Identity):
 
     def _receive_cancel(self, cancel: SIPRequest, now: float) -> None:
         served = self._served.find(cancel, "INVITE")
-        if served is None:
+        if served is None or served.invite is None:
             self._refuse(cancel, 481, "A CANCEL of nothing was answered 481.", now)
             return
         self.respond(cancel, 200, now, to_tag=served.tag)
         usage = self._calls.get(cancel.call_id)
         if usage is not None and served.is_open:
             usage.receive_request(cancel, now)
-        self.respond(served.request, 487, now)
+        self.respond(served.invite, 487, now)
 
     def _refuse(self, request: SIPRequest, status: int, message: str, now: float, **headers: str) -> None:
         self.respond(request, status, now, headers=tuple(headers.items()))
