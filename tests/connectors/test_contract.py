@@ -1,4 +1,4 @@
-"""All connectors keep the contract of ``connectors/base.py``."""
+"""All connectors keep the contract of ``connectors/base.py`` (Asterisk's does in its own folder)."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -8,8 +8,10 @@ import pytest
 
 from cti_django.calls.numbers import NumberPlan
 from cti_django.calls.states import CallState
-from cti_django.connectors.base import Connector, Credentials
+from cti_django.connectors.base import Connector, Credentials, Delivery
+from cti_django.connectors.sip.connector import SIPConnector
 from cti_django.connectors.voipstudio.connector import VoIPstudioConnector
+from cti_django.connectors.webhook.connector import WebhookConnector
 from cti_django.exceptions import ConnectionLost, LoginRefused
 from cti_django.sandbox.faults import Fault
 from cti_django.sandbox.server import Sandbox, run_sandbox
@@ -129,3 +131,84 @@ class TestVoIPstudio(ConnectorContractTests):
     async def world(self) -> AsyncIterator[VoIPstudioWorld]:
         async with run_sandbox() as sandbox:
             yield VoIPstudioWorld(sandbox)
+
+
+class SIPWorld(VoIPstudioWorld):
+    """The sandbox again, as what it also is: a SIP server over WebSocket, with dialog events and digest."""
+
+    def connector(self, **options: Any) -> Connector:
+        return self._line(ALICE, options)
+
+    def colleague(self, **options: Any) -> Connector:
+        return self._line(BOB, options)
+
+    def _line(self, user: str, options: dict[str, Any]) -> Connector:
+        reach = {"server": self._sandbox.sip_url, "domain": self._sandbox.sip_domain}
+        password = self._sandbox.switch.users[user].sip_password if not self._password else self._password
+        return SIPConnector(Credentials(username=user, password=password), {**reach, **options}, number_plan=GB)
+
+    async def refuse_login(self) -> None:
+        self._sandbox.switch.users[ALICE].sip_password = "another password"
+
+
+class TestSIP(ConnectorContractTests):
+    @pytest.fixture
+    async def world(self) -> AsyncIterator[SIPWorld]:
+        async with run_sandbox() as sandbox:
+            world = SIPWorld(sandbox)
+            world._password = ""
+            yield world
+
+
+class WebhookWorld(ConnectorWorld):
+    """A system that pushes: its deliveries are given to every connector, as the journal above it does."""
+
+    secrets = ("a-secret-of-32-characters-at-least",)
+
+    def __init__(self) -> None:
+        self._connectors: list[WebhookConnector] = []
+        self._journal: list[Delivery] = []
+        self._calls = 0
+
+    def connector(self, **options: Any) -> Connector:
+        return self._connector("Alice", options)
+
+    def colleague(self, **options: Any) -> Connector:
+        return self._connector("Bob", options)
+
+    def _connector(self, username: str, options: dict[str, Any]) -> Connector:
+        endpoint = {"shape": "generic", "auth": "hmac", "secret": self.secrets[0]}
+        given = {"endpoints": {"main": endpoint}, "dial_url": "http://127.0.0.1:9/calls", **options}
+        connector = WebhookConnector(Credentials(username=username), given, number_plan=GB)
+        for delivery in self._journal:
+            connector.receive(delivery)
+        self._connectors.append(connector)
+        return connector
+
+    async def ring(self, number: str, name: str) -> None:
+        self._calls += 1
+        self._caller = {"from": number, "from_name": name}
+        self._push("ringing")
+
+    async def answer(self) -> None:
+        self._push("answered")
+
+    async def hang_up(self) -> None:
+        self._push("ended")
+
+    def _push(self, event: str) -> None:
+        about = {"direction": "inbound", "to": "442079460000", "agent": "Alice", "call_id": f"call-{self._calls}"}
+        fields = {name: (value,) for name, value in {"event": event, **about, **self._caller}.items()}
+        delivery = Delivery(endpoint="main", received_at=datetime.now(UTC), fields=fields)
+        self._journal.append(delivery)
+        for connector in self._connectors:
+            connector.receive(delivery)
+
+    def lines(self) -> int:
+        return 0
+
+
+class TestWebhook(ConnectorContractTests):
+    @pytest.fixture
+    def world(self) -> WebhookWorld:
+        return WebhookWorld()
