@@ -20,11 +20,13 @@ class ConnectorWorld(ABC):
     Attributes:
         secrets: texts that may be shown nowhere, beside the connector's password and API key.
         sends_names: whether the system tells callers' names.
+        subscribes: whether the connector watches a node, and says SUBSCRIBED; False for a system that pushes.
         dialled: a number that the agent may call.
     """
 
     secrets: tuple[str, ...] = ()
     sends_names = True
+    subscribes = True
     dialled = "+442079460018"
 
     @abstractmethod

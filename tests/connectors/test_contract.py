@@ -11,6 +11,7 @@ from cti_django.calls.states import CallState
 from cti_django.connectors.base import Connector, Credentials, Delivery
 from cti_django.connectors.sip.connector import SIPConnector
 from cti_django.connectors.voipstudio.connector import VoIPstudioConnector
+from cti_django.connectors.webhook.bodies import MAX_VALUE
 from cti_django.connectors.webhook.connector import WebhookConnector
 from cti_django.exceptions import ConnectionLost, LoginRefused
 from cti_django.sandbox.faults import Fault
@@ -164,6 +165,7 @@ class WebhookWorld(ConnectorWorld):
     """A system that pushes: its deliveries are given to every connector, as the journal above it does."""
 
     secrets = ("a-secret-of-32-characters-at-least",)
+    subscribes = False
 
     def __init__(self) -> None:
         self._connectors: list[WebhookConnector] = []
@@ -187,7 +189,8 @@ class WebhookWorld(ConnectorWorld):
 
     async def ring(self, number: str, name: str) -> None:
         self._calls += 1
-        self._caller = {"from": number, "from_name": name}
+        # What is longer is refused before it is a delivery.
+        self._caller = {"from": number[:MAX_VALUE], "from_name": name[:MAX_VALUE]}
         self._push("ringing")
 
     async def answer(self) -> None:
