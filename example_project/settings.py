@@ -6,6 +6,8 @@ The demo runs on SQLite and in one process. Environment variables choose otherwi
     REDIS_URL       redis://host:6379/0 : the channel layer for several processes (needs cti-django[redis])
     SECRET_KEY, SALT_KEY, DEBUG=0, ALLOWED_HOSTS=crm.example.com      for anything but a demo
     SANDBOX_PORT    where the sandbox telephone system listens (9000)
+    ASTERISK_URL    ami://cti:secret@pbx.example.com:5038 (amis: TLS): your own Asterisk instead of the sandbox, set up
+                    as docs/connectors/asterisk.md says; Alice is its extension 1001, Bob 1002, Carol 1003
 """
 
 import os
@@ -98,7 +100,7 @@ else:
 # CTI: the one settings dictionary. The two URLs make the VoIPstudio connector talk to the sandbox instead of the
 # service; take them out (and let each agent store her own account) to work with VoIPstudio itself.
 SANDBOX_PORT = int(os.environ.get("SANDBOX_PORT", "9000"))
-CTI_DJANGO = {
+CTI_DJANGO: dict[str, object] = {
     "REGION": "GB",
     "CONNECTOR_OPTIONS": {
         "voipstudio": {
@@ -107,6 +109,31 @@ CTI_DJANGO = {
         }
     },
 }
+
+
+def _asterisk(url: str) -> dict[str, object]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("ami", "amis") or not parts.hostname:
+        raise ImproperlyConfigured("ASTERISK_URL must begin with ami:// or amis://")
+    return {
+        "host": parts.hostname,
+        "port": parts.port or {"ami": 5038, "amis": 5039}[parts.scheme],
+        "tls": parts.scheme == "amis",
+        "username": unquote(parts.username or ""),
+        "secret": unquote(parts.password or ""),
+        "dial_context": "from-agents",
+        "hold_context": "cti-hold",
+        "hint_context": "hints",
+        "answer": "redirect",
+        "answer_context": "auto-answer",
+        "auto_answer": True,
+        "directory": {"1001": "Alice Agent", "1002": "Bob Agent", "1003": "Carol Agent"},
+    }
+
+
+# CTI: another telephone system is another connector, and its own options.
+if ASTERISK_URL := os.environ.get("ASTERISK_URL"):
+    CTI_DJANGO |= {"CONNECTOR": "asterisk", "CONNECTOR_OPTIONS": {"asterisk": _asterisk(ASTERISK_URL)}}
 
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 LOGIN_URL = "login"

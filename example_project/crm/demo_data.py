@@ -12,11 +12,11 @@ __all__ = ["AGENTS", "COMPANIES", "CONTACT_COUNT", "DEALS", "Person", "people"]
 
 CONTACT_COUNT = 200
 
-# user name, first name, last name, and the sandbox's line on which she telephones
+# user name, first name, last name, the sandbox's line on which she telephones, and her extension on an Asterisk
 AGENTS = [
-    ("alice", "Alice", "Agent", "10031"),
-    ("bob", "Bob", "Agent", "10032"),
-    ("carol", "Carol", "Agent", "10033"),
+    ("alice", "Alice", "Agent", "10031", "1001"),
+    ("bob", "Bob", "Agent", "10032", "1002"),
+    ("carol", "Carol", "Agent", "10033", "1003"),
 ]
 
 # name, city, country, switchboard, what they do

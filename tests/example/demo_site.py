@@ -20,6 +20,7 @@ from tests.readme_project import REPOSITORY
 __all__ = ["PASSWORD", "Demo", "Page", "Visitor", "free_port", "running_demo"]
 
 PASSWORD = "demo"  # of everybody in the demo, as it says when it starts
+LAST_WORDS = ("console/api/ring", "your Asterisk")  # of what it says when it is ready
 START_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -31,9 +32,10 @@ class Demo:
         database: the path of the SQLite file.
         port: of the site; 0 for a free one.
         settings: a settings module; "" for the demo's own.
+        environment: further variables.
     """
 
-    def __init__(self, database: Path, port: int = 0, settings: str = "") -> None:
+    def __init__(self, database: Path, port: int = 0, settings: str = "", **environment: str) -> None:
         port, sandbox_port = port or free_port(), free_port()
         self.site = f"http://127.0.0.1:{port}/"
         self.sandbox = f"http://127.0.0.1:{sandbox_port}/"
@@ -44,6 +46,7 @@ class Demo:
             "PORT": str(port),
             "SANDBOX_PORT": str(sandbox_port),
             **({"DJANGO_SETTINGS_MODULE": settings} if settings else {}),
+            **environment,
         }
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "demo"],
@@ -63,7 +66,7 @@ class Demo:
         guard.start()
         for line in self.process.stdout:
             self.output += line
-            if "console/api/ring" in line:
+            if any(words in line for words in LAST_WORDS):
                 break
         guard.cancel()
         assert self.process.poll() is None, f"The demo did not start:\n{self.output}"
@@ -134,9 +137,9 @@ class Visitor:
 
 
 @contextmanager
-def running_demo(directory: Path, settings: str = "") -> Iterator[Demo]:
+def running_demo(directory: Path, settings: str = "", **environment: str) -> Iterator[Demo]:
     """The demo, up and ready, with its database in `directory`."""
-    demo = Demo(directory / "demo.sqlite3", settings=settings)
+    demo = Demo(directory / "demo.sqlite3", settings=settings, **environment)
     try:
         demo.wait_until_ready()
         yield demo

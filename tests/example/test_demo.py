@@ -24,6 +24,25 @@ def test_seeding_again_changes_nothing(demo: Demo) -> None:
     assert "3 agents with a line" in demo.output
 
 
+def test_one_variable_puts_the_agents_on_an_asterisk_and_back(demo: Demo) -> None:
+    listing = (
+        "from cti_django.models import ConnectorAccount as A; print(*A.objects.values_list('connector', 'number'))"
+    )
+    before = demo.manage("shell", "-c", listing)
+    assert "('voipstudio', '10031')" in before
+    demo.environment["ASTERISK_URL"] = "ami://cti:s%40cret@127.0.0.1:5038"
+    try:
+        demo.manage("demo_seed")
+        there = demo.manage("shell", "-c", listing)
+        code = "from django.conf import settings; print(settings.CTI_DJANGO['CONNECTOR_OPTIONS']['asterisk'])"
+        assert "'secret': 's@cret'" in demo.manage("shell", "-c", code)
+    finally:
+        del demo.environment["ASTERISK_URL"]
+    demo.manage("demo_seed")
+    assert there.splitlines()[-1] == "('asterisk', '1001') ('asterisk', '1002') ('asterisk', '1003')"
+    assert demo.manage("shell", "-c", listing) == before
+
+
 async def test_a_call_from_the_console_reaches_the_agent_with_the_callers_record(demo: Demo, alice: Visitor) -> None:
     cookie = "; ".join(f"{each.name}={each.value}" for each in alice.cookies)
     headers = {"Cookie": cookie, "Origin": demo.site.rstrip("/")}

@@ -52,6 +52,7 @@ class Phone:
         answers_by_itself: it answers every call at once.
         obeys: it answers calls that ask it to ("answer-after=0"), as most desk phones do.
         transport: "udp" or "tcp".
+        is_outside: it is nobody's: it rings for every number of the public network, in whose place it is.
     """
 
     def __init__(
@@ -63,12 +64,15 @@ class Phone:
         answers_by_itself: bool = False,
         obeys: bool = True,
         transport: str = "udp",
+        is_outside: bool = False,
     ) -> None:
         self.pbx, self.agent = pbx, agent
+        self._port = pbx.public_port if is_outside else port_pair()
+        registration = "regint=0;catchall=yes" if is_outside else "regint=300"
         self._folder = folder
         self._account = (
             f"<sip:{agent}@127.0.0.1:{pbx.sip_port};transport={transport}>;auth_user={agent}"
-            f";auth_pass={password_of(agent)};regint=300;audio_codecs=pcma/8000/1,pcmu/8000/1"
+            f";auth_pass={password_of(agent)};{registration};audio_codecs=pcma/8000/1,pcmu/8000/1"
             f";sip_autoanswer={'yes' if obeys else 'no'}" + (";answermode=auto" if answers_by_itself else "")
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -151,7 +155,7 @@ class Phone:
         try:
             async with asyncio.timeout(SECONDS):
                 await self._connect(control)
-                while "OK" not in await self._tell("reginfo"):
+                while "regint=0" not in self._account and "OK" not in await self._tell("reginfo"):
                     await self._next_news(0.05)
         except (TimeoutError, OSError) as problem:
             await self.stop()
@@ -177,7 +181,7 @@ class Phone:
     def _configure(self, control: int) -> None:
         rtp = random.randrange(28_000, 31_900, 20)
         config = _CONFIG.format(
-            sip=port_pair(),
+            sip=self._port,
             control=control,
             rtp=rtp,
             rtp_end=rtp + 99,

@@ -1,4 +1,7 @@
-"""``manage.py demo``: a database with people in it, the sandbox telephone system and the site, in one process."""
+"""``manage.py demo``: a database with people in it, the sandbox telephone system and the site, in one process.
+
+With ASTERISK_URL there is no sandbox: the agents telephone on that Asterisk.
+"""
 
 import asyncio
 import os
@@ -37,6 +40,14 @@ BANNER = """
          -d '{{"to": "10031", "from": "+442079460018", "name": "Dana"}}'
 """
 
+ON_ASTERISK = """
+  Harbour CRM is running. Ctrl-C ends everything.
+
+    The CRM                {site}
+    Log in as              {agents}; the password is "{password}"
+    The telephone system   your Asterisk: Alice is extension 1001, Bob 1002, Carol 1003
+"""
+
 
 class Command(BaseCommand):
     help = "Run the demo: migrate, seed, and serve the site and the sandbox telephone system until Ctrl-C."
@@ -46,14 +57,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, port: int, **options: Any) -> None:
         _require_free(port, "PORT")
-        _require_free(settings.SANDBOX_PORT, "SANDBOX_PORT")
+        if not settings.ASTERISK_URL:
+            _require_free(settings.SANDBOX_PORT, "SANDBOX_PORT")
         call_command("migrate", verbosity=0)
         call_command("demo_seed", stdout=self.stdout)
         _serve(port, ready=lambda: self._say_where(port))
 
     def _say_where(self, port: int) -> None:
         self.stdout.write(
-            BANNER.format(
+            (ON_ASTERISK if settings.ASTERISK_URL else BANNER).format(
                 site=f"http://{HOST}:{port}/",
                 sandbox=f"http://{HOST}:{settings.SANDBOX_PORT}/",
                 agents=", ".join(username for username, *_rest in AGENTS),
@@ -90,7 +102,9 @@ def _serve(port: int, ready: Any) -> None:
 
     asyncio.set_event_loop(twisted_loop)
     sandbox = AsyncExitStack()
-    twisted_loop.run_until_complete(sandbox.enter_async_context(run_sandbox(host=HOST, port=settings.SANDBOX_PORT)))
+    if not settings.ASTERISK_URL:
+        started = sandbox.enter_async_context(run_sandbox(host=HOST, port=settings.SANDBOX_PORT))
+        twisted_loop.run_until_complete(started)
     # Once the reactor runs, and not before: from then on Ctrl-C is an orderly end.
     reactor.callWhenRunning(ready)
     try:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management.base import BaseCommand
 from django.db import transaction
@@ -45,13 +46,14 @@ class Command(BaseCommand):
         agent_group = _group("Agents", AGENT_PERMISSIONS)
         supervisor_group = _group("Supervisors", SUPERVISOR_PERMISSIONS)
         agents = {}
-        for username, first_name, last_name, line in AGENTS:
+        for username, first_name, last_name, line, extension in AGENTS:
             agent = _user(username, first_name, last_name, [agent_group])
             # CTI: how this agent logs in to the telephone system. The password is encrypted in the database.
-            ConnectorAccount.objects.get_or_create(
-                user=agent,
-                defaults={"username": f"{username}@example.com", "password": LINE_PASSWORD, "number": line},
-            )
+            sandbox = {"username": f"{username}@example.com", "password": LINE_PASSWORD, "number": line}
+            asterisk = {"username": extension, "number": extension}  # a manager account serves all agents
+            here, elsewhere = (asterisk, sandbox) if settings.ASTERISK_URL else (sandbox, asterisk)
+            ConnectorAccount.objects.filter(user=agent, username=elsewhere["username"]).delete()
+            ConnectorAccount.objects.get_or_create(user=agent, defaults=here)
             agents[username] = agent
         _user("sam", "Sam", "Supervisor", [agent_group, supervisor_group])
         _user("admin", "Ada", "Admin", [], is_superuser=True)
