@@ -14,6 +14,7 @@ Pure but for ``later``: no I/O, and the clock is handed in.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from ...calls.notifications import LegNotification, Notification, Snapshot
 from ...calls.numbers import Party, PartyKind, same_party
@@ -23,6 +24,8 @@ __all__ = ["GRACE_SECONDS", "Joiner"]
 
 GRACE_SECONDS = 1.5
 """How long the documents may lag behind what a shadow contact or a placed call has heard already."""
+REFUSED_SECONDS = 0.5
+"""How long a shadow contact may ring on when the documents say that nothing rings: its CANCEL is on the way."""
 UNSEEN = "The telephone system does not tell what became of this call."
 
 _ORDER = (None, CallState.RINGING, CallState.ON_HOLD, CallState.CONNECTED)
@@ -54,6 +57,8 @@ class Joiner:
         say: hears the notifications.
         later: calls something so many seconds from now (``loop.call_later``).
         clock: the time, aware UTC.
+
+    ``refuse`` is told the key of a call that rings at the shadow contact alone: the agent's phones have refused it.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Joiner:
         later: Callable[[float, Callable[[], None]], object],
         clock: Callable[[], datetime],
     ) -> None:
+        self.refuse: Callable[[str], None] = lambda key: None
         self.is_watching = True
         """Whether documents come at all."""
         self._own = own
@@ -79,6 +85,7 @@ class Joiner:
         self._by_dialog: dict[str, _Call] = {}
         self._second: dict[str, _Call] = {}  # by dialog: a call that rings while the dialog's own goes on
         self._shadows: dict[str, _Call] = {}
+        self._just_ended: list[_Call] = []  # of which a document may still be under way
         self._line = ""  # the dialog of a server that has one for a whole line
         self._has_state = False
 
@@ -92,7 +99,7 @@ class Joiner:
                 self._hear_leg(leg)
             for name, call in list(self._by_dialog.items()):
                 if name not in listed:
-                    self._hear_end(name, call, EndReason.INFERRED, "")
+                    self._hear_end(name, call, None, "")
             self._has_state = True
             self.say_snapshot()
         elif isinstance(notification, LegNotification) and not notification.node:
@@ -138,10 +145,12 @@ class Joiner:
             self._end(second)
         if call.is_over or call.is_ours or call.dialogs:
             return
+        if call.state not in (CallState.CONNECTED, CallState.ON_HOLD):
+            reason = reason or call.end
         if call.rings_here:  # the CANCEL is on its way, and says more
-            self._later(GRACE_SECONDS, lambda: self._end(call, reason or call.end, cause))
+            self._later(REFUSED_SECONDS, lambda: self._end_refused(call, reason, cause))
         else:
-            self._end(call, call.end if reason in (None, EndReason.INFERRED) else reason, cause)
+            self._end(call, reason, cause)
 
     def _hear_second(self, leg: LegNotification, call: _Call) -> bool:
         """A dialog that was answered rings again: another caller waits (Asterisk with notify_early_inuse_ringing)."""
@@ -149,9 +158,13 @@ class Joiner:
         if leg.state is not CallState.RINGING:
             if second is not None:
                 del self._second[name]
-                if not second.rings_here:
+                if second.rings_here:
+                    self._later(REFUSED_SECONDS, partial(self._end_refused, second, None, ""))
+                else:
                     self._end(second, EndReason.INFERRED)  # answered or gone: the document does not say
             return False
+        if call.is_ours and same_party(leg.remote, self._own):
+            return False  # her own phone rings for a click-to-call, while we are busy on the line already
         if call.dialogs.get(name) not in (CallState.CONNECTED, CallState.ON_HOLD) or leg.remote == call.remote:
             return False
         if second is None:
@@ -170,12 +183,14 @@ class Joiner:
             if call.is_ours and (is_bare or same_party(leg.remote, call.remote) or same_party(leg.remote, self._own)):
                 return call
         for call in self._calls.values():
-            if not call.rings_here or (leg.direction is Direction.OUTBOUND and not is_bare):
+            is_told = call.rings_here or call.end is not None
+            if not is_told or (leg.direction is Direction.OUTBOUND and not is_bare):
                 continue
             is_silent = call.remote.kind in (PartyKind.UNAVAILABLE, PartyKind.WITHHELD)
             if same_party(leg.remote, call.remote) or ((is_bare or is_silent) and not call.dialogs):
                 return call
-        return None
+        is_late = leg.state is CallState.RINGING
+        return next((call for call in self._just_ended if is_late and same_party(leg.remote, call.remote)), None)
 
     def _begin_call(self, leg: LegNotification, is_bare: bool) -> _Call:
         before = self._before.pop(leg.leg_id, None)
@@ -223,6 +238,8 @@ class Joiner:
             return
         call.rings_here = False
         call.end = EndReason.ELSEWHERE if elsewhere else EndReason.MISSED
+        self._just_ended.append(call)
+        self._later(GRACE_SECONDS, lambda: self._just_ended.remove(call))
         if not self.is_watching or not (elsewhere or call.dialogs):
             self._end_unanswered(call)
         else:  # the documents know whether it was the agent who answered
@@ -237,6 +254,14 @@ class Joiner:
     def _end_unanswered(self, call: _Call) -> None:
         if call.state in (None, CallState.RINGING):
             self._end(call, call.end)
+
+    def _end_refused(self, call: _Call, reason: EndReason | None, cause: str) -> None:
+        for key in [key for key, each in self._shadows.items() if each is call and call.rings_here]:
+            del self._shadows[key]
+            self.refuse(key)
+        call.rings_here = False
+        if not call.dialogs:
+            self._end(call, reason or call.end, cause)
 
     # -- what we place ------------------------------------------------------------------------------------------
 

