@@ -1,6 +1,6 @@
 """The webhook connector: one agent's share of what an endpoint hears.
 
-    receive(delivery) ... ── history ──> open() ──> LOGGED_IN, Snapshot, READY
+    receive(delivery) ... ── history ──> open() ──> LOGGED_IN, SUBSCRIBED, Snapshot, READY
     receive(delivery) ── shapes.py ──> calls.py ── hers, and news? ──> LegNotification
     execute(Dial) ──> STARTED ── outgoing request ── taken: the next new call to that number is it; refused ──> FAILED
 
@@ -26,7 +26,15 @@ from ...calls.notifications import (
 )
 from ...calls.numbers import NumberPlan, Party, dialable, digits_to_dial
 from ...calls.states import CallState
-from ...exceptions import CommandRefused, ConnectionLost, LoginRefused, NotCapable, RESTError, WebhookError
+from ...exceptions import (
+    CommandRefused,
+    ConnectionLost,
+    InvalidNumber,
+    LoginRefused,
+    NotCapable,
+    RESTError,
+    WebhookError,
+)
 from ..base import Connector, Credentials, Delivery, Finding
 from ..stream import NotificationStream
 from ..transports import UNREACHABLE, Network
@@ -156,6 +164,7 @@ class WebhookConnector(Connector):
             self._network.hold()
         self._is_open = True
         self._say(SessionNotification(name="LOGGED_IN"))
+        self._say(SessionNotification(name="SUBSCRIBED", uri=f"user:{self.credentials.username or self.endpoint}"))
         self._say(self._snapshot())
         self._say(SessionNotification(name="READY"))
 
@@ -165,6 +174,8 @@ class WebhookConnector(Connector):
 
     async def execute(self, command: Command, call: Call | None = None) -> None:
         """See ``Connector.execute``."""
+        if not self._is_open:
+            raise CommandRefused("You are not connected to the telephone system.", code="not_connected")
         match command:
             case Dial() if self._options.dial is not None:
                 self._dial(command, self._options.dial)
@@ -195,7 +206,10 @@ class WebhookConnector(Connector):
     # -- outgoing requests --------------------------------------------------------------------------------------
 
     def _dial(self, command: Dial, request: Outgoing) -> None:
-        destination = dialable(command.number, self.number_plan)
+        try:
+            destination = dialable(command.number, self.number_plan)
+        except InvalidNumber as error:
+            raise CommandRefused(str(error), code=error.code) from None
         started = DialNotification(command_id=command.command_id, destination=destination, stage=DialStage.STARTED)
         self._say(started)
         values = self._values(command)

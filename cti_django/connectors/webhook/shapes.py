@@ -23,7 +23,7 @@ from .bodies import Fields, single
 __all__ = ["FIELDS", "SHAPES", "Report", "Stage", "name_of", "read_report"]
 
 MAX_ID = 100  # characters of a call's id that is kept as it is; the call log has room for 128
-MAX_PARTY = 128
+MAX_TEXT = 128
 
 _NUMBERISH = re.compile(r"\+?[\d\s().\-/]+")
 
@@ -109,7 +109,7 @@ def _pushed(fields: Fields) -> Report | None:
     if direction is None and stage is Stage.RINGING:
         raise WebhookError("A new call must have a direction.")
     users, user_count = _users(fields, "user", "userId", "fullUserId")
-    cause = single(fields, "cause")
+    cause = _text(fields, "cause")
     # Who is named beside the end of a call that was answered is who has answered it.
     tells_answerer = stage is Stage.ANSWERED or (stage is Stage.ENDED and cause == "normalClearing")
     answering = _names(fields, "answeringNumber") if tells_answerer else frozenset()
@@ -118,8 +118,8 @@ def _pushed(fields: Fields) -> Report | None:
         provider_call_id=_call_id(fields, "callId", "call_id"),
         original_call_id=_id(single(fields, "origCallId", "originalCallId")),
         direction=direction,
-        caller=_party(fields, "from"),
-        callee=_party(fields, "to"),
+        caller=_text(fields, "from"),
+        callee=_text(fields, "to"),
         names=users | answering | _names(fields, _OWN_SIDE[direction]),
         user_count=user_count if stage is Stage.RINGING else 0,
         answerers=users if tells_answerer and user_count == 1 else frozenset(),
@@ -148,14 +148,14 @@ def _generic(fields: Fields) -> Report | None:
         provider_call_id=_call_id(fields, "call_id"),
         original_call_id=_id(single(fields, "original_call_id")),
         direction=direction,
-        caller=_party(fields, "from"),
-        callee=_party(fields, "to"),
-        caller_name=_party(fields, "from_name"),
-        callee_name=_party(fields, "to_name"),
+        caller=_text(fields, "from"),
+        callee=_text(fields, "to"),
+        caller_name=_text(fields, "from_name"),
+        callee_name=_text(fields, "to_name"),
         names=agents | answerers | _names(fields, _OWN_SIDE[direction]),
         user_count=agent_count if stage is Stage.RINGING else 0,
         answerers=answerers,
-        cause=single(fields, "cause"),
+        cause=_text(fields, "cause"),
     )
 
 
@@ -188,8 +188,9 @@ def _id(text: str) -> str:
     return text if len(text) <= MAX_ID else "sha256-" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _party(fields: Fields, name: str) -> str:
-    return single(fields, name)[:MAX_PARTY]
+def _text(fields: Fields, name: str) -> str:
+    """What a caller may have a hand in: too long a name must not cost the call."""
+    return next((value[:MAX_TEXT] for value in fields.get(name, ()) if value), "")
 
 
 def _names(fields: Fields, *names: str) -> frozenset[str]:

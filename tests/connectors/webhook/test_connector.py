@@ -15,7 +15,7 @@ from cti_django.calls.numbers import NumberPlan, Party, PartyKind
 from cti_django.calls.states import CallState, Direction
 from cti_django.connectors.base import Credentials, Delivery
 from cti_django.connectors.webhook.connector import WebhookConnector
-from cti_django.exceptions import CommandRefused, InvalidNumber, LoginRefused, NotCapable
+from cti_django.exceptions import CommandRefused, LoginRefused, NotCapable
 from tests.connectors.test_transports import server
 
 __all__ = ["server"]
@@ -49,9 +49,9 @@ class Heard:
 async def opened(line):
     await line.open()
     heard = Heard(line)
-    names = [await heard.next() for _ in range(3)]
-    assert [getattr(each, "name", "Snapshot") for each in names] == ["LOGGED_IN", "Snapshot", "READY"]
-    return heard, names[1]
+    names = [await heard.next() for _ in range(4)]
+    assert [getattr(each, "name", "Snapshot") for each in names] == ["LOGGED_IN", "SUBSCRIBED", "Snapshot", "READY"]
+    return heard, names[2]
 
 
 async def test_history_is_in_the_first_snapshot_and_news_come_as_they_are_pushed():
@@ -227,7 +227,7 @@ async def test_a_number_that_nobody_can_dial_is_not_asked_for(pbx):
     url, asked, _answers = pbx
     line = connector(dial_url=url)
     await opened(line)
-    with pytest.raises(InvalidNumber):
+    with pytest.raises(CommandRefused):
         await line.execute(Dial(command_id="c1", number="12\r\nX: y"))
     assert asked == []
     await line.close()

@@ -125,6 +125,11 @@ def test_a_long_id_is_shortened_to_the_same_one_each_time():
         as_json("generic", event="held", call_id="x" * 300)
 
 
+def test_a_caller_with_a_long_name_still_calls():
+    report = as_json("generic", **{**GENERIC, "from": "1" * 500, "from_name": "x" * 500}, cause="y" * 500)
+    assert (len(report.caller), len(report.caller_name), len(report.cause)) == (128, 128, 128)
+
+
 @pytest.mark.parametrize(
     ("one", "other"), [("+49 211 1234567", "492111234567"), ("0049211123", "49211123"), (" Alice  B ", "ALICE B")]
 )
