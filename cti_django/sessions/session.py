@@ -187,6 +187,7 @@ class AgentSession:
             self._give_up_after(DOUBT_SECONDS)
         if isinstance(notification, Snapshot) and not notification.node:
             self._reaper.note_snapshot(now)
+            self._give_up_dials()  # those of a former holder, too: the timers for them went with it
         if isinstance(notification, PresenceNotification):
             self.state = replace(self.state, presence=notification)
             await self._say(self.state)
@@ -361,7 +362,7 @@ class AgentSession:
 
     def _reap(self) -> None:
         self._plan_reaping()
-        self._give_up_dials()  # also those of a session that was taken over
+        self._give_up_dials()
         if self.state.state is LinkState.READY and self._reaper.should_ask(self.board.calls(), self._now()):
             self._spawn(self._ask_anew())
 

@@ -1,15 +1,15 @@
 """One connector, one board, and the way back after a lost line."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from cti_django.calls.commands import Answer, Capability, Dial, HangUp, Logout, Transfer, TwoFactorCode
-from cti_django.calls.events import CallEvent, SessionEvent
-from cti_django.calls.notifications import DialNotification, DialStage, SessionNotification
+from cti_django.calls.events import Call, CallEvent, SessionEvent
+from cti_django.calls.notifications import DialNotification, DialStage, SessionNotification, Snapshot
 from cti_django.calls.numbers import dialable
-from cti_django.calls.states import CallState, EndReason
+from cti_django.calls.states import CallState, Direction, EndReason
 from cti_django.connectors.base import Credentials
 from cti_django.exceptions import CommandRefused, ConnectionLost, LoginRefused
 from cti_django.sessions.session import AgentSession, Backoff, LinkState, SessionState, call_id_for
@@ -164,6 +164,26 @@ async def test_a_second_dial_while_the_agents_phone_rings_is_info(live, listener
     answer = await session.command(Dial(command_id="2", number="10033"))
     assert (answer.ok, answer.code) == (False, "dialling")
     assert listener.names()[-1] == "INFO"
+
+
+async def test_a_click_to_call_of_a_former_holder_that_is_too_old_is_given_up_with_the_first_snapshot(live, listener):
+    session, connector = live
+    party = dialable("+442079460018")
+    forgotten = Call(
+        call_id="c1",
+        provider_call_id="",
+        leg_id="",
+        state=CallState.INITIAL,
+        direction=Direction.OUTBOUND,
+        source=party,
+        destination=party,
+        command_id="1",
+        started_at=NOW - timedelta(seconds=200),
+    )
+    session.board.restore([forgotten])
+    connector.say(Snapshot())
+    await listener.until(lambda heard: "CANCEL" in heard.names())
+    assert listener.events()[-1].call.end_reason is EndReason.INFERRED
 
 
 async def test_answer_without_a_call_takes_the_oldest_ringing(live, listener):
