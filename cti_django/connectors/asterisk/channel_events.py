@@ -122,8 +122,8 @@ def _bridge_enter(channels: Channels, event: Event) -> Touched:
     members = channels.enter(channel, bridge)
     for member in members:
         member.last_peer, channel.last_peer = channel, member
-        _talk(member, channel)
-        _talk(channel, member)
+        member.is_answered = member.is_answered or not channel.is_local
+        channel.is_answered = channel.is_answered or not member.is_local
     channel.is_parked = False
     if channel.origin is not Origin.ORIGINATED:
         channel.is_answered = True
@@ -132,11 +132,6 @@ def _bridge_enter(channels: Channels, event: Event) -> Touched:
     elif channel.is_held and bridge != channel.held_bridge and any(member.is_local for member in members):
         _consult(channel)
     return channel, *members
-
-
-def _talk(channel: Channel, other: Channel) -> None:
-    if channel.origin is not Origin.ORIGINATED or not other.is_local:
-        channel.is_answered = True
 
 
 def _consult(channel: Channel) -> None:
@@ -150,7 +145,6 @@ def _come_back(channel: Channel) -> None:
     """Whoever was asked is gone; the call is with its other side again, whatever the connected line still says."""
     channel.consulting = channel.is_held = False
     channel.consulted, channel.connected = channel.connected, channel.held_connected
-    channel.held_peer = None
 
 
 def _bridge_leave(channels: Channels, event: Event) -> Touched:
@@ -187,7 +181,6 @@ def _unhold(channels: Channels, event: Event) -> Touched:
     if channel is None or not channel.is_held or channel.consulting:
         return _NOTHING
     channel.is_held = False
-    channel.held_peer = None
     return (channel,)
 
 
@@ -238,7 +231,6 @@ def _hangup(channels: Channels, event: Event) -> Touched:
     if peer is not None and peer.held_peer is channel and peer.consulting:
         # The held side has hung up: who was only asked is who she speaks with now.
         peer.consulting = peer.is_held = False
-        peer.held_peer = None
     return channel, peer
 
 

@@ -183,6 +183,8 @@ class Channels:
         channel.advance(event.get(prefix + "ChannelStateDesc", ""))
         if channel.state == "Ring":
             channel.origin = Origin.DIALLING
+        elif channel.state == "Down" and uniqueid == channel.linkedid:
+            channel.origin = Origin.ORIGINATED  # who is dialled has the Linkedid of whoever dials
         self.connect(channel, _identity(event, prefix + "ConnectedLine"))
         self.by_uniqueid[uniqueid] = channel
         if channel.is_local:

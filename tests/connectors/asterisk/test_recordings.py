@@ -19,6 +19,12 @@ def test_every_event_of_a_recorded_flow(flow):
 
 
 @pytest.mark.parametrize("flow", FLOWS)
+def test_nothing_is_kept_of_a_flow_that_is_over(flow):
+    channels = vars(play(flow).switchboard._channels)
+    assert {name: kept for name, kept in channels.items() if name != "_gone" and kept} == {}
+
+
+@pytest.mark.parametrize("flow", FLOWS)
 def test_events_told_twice_change_nothing(flow):
     doubled = [message for message in messages_of(flow) for _ in range(2)]
     assert play(flow, doubled).told() == expectation(flow)["events"]
@@ -89,6 +95,32 @@ def test_another_process_takes_the_calls_over_at_any_moment(flow):
             assert [call_id for call_id, leg_id in live[agent] if leg_id in channels and call_id not in after] == []
         office.tell(*messages[at:])
         assert not [call for board in office.boards.values() for call in board.calls()]
+
+
+MAY_BE_LOST = {
+    "Newstate": set(),
+    "DialState": set(),
+    "NewCallerid": set(),
+    "SoftHangupRequest": set(),
+    "BridgeLeave": {"hold-by-ami", "redirect"},
+    "BridgeEnter": {"attended-transfer", "attended-transfer-cancelled", "attended-transfer-external"}
+    | {"hold-by-ami", "redirect"},
+    "DialBegin": {"redirect-while-ringing"},
+    "DialEnd": {"redirect-while-ringing", "remote-answer-by-redirect"},
+    "OriginateResponse": {"click-to-call-agent-offline"},
+}
+"""Events that others make good, and the flows of which they alone tell something."""
+
+
+@pytest.mark.parametrize("lost", MAY_BE_LOST)
+def test_an_event_that_is_missing_is_made_good_by_others(lost):
+    different = {
+        flow
+        for flow in FLOWS
+        if play(flow, [message for message in messages_of(flow) if message.get("Event") != lost]).told()
+        != expectation(flow)["events"]
+    }
+    assert different == MAY_BE_LOST[lost]
 
 
 def test_a_consultation_survives_the_change_to_another_process():

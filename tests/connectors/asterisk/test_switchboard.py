@@ -1,5 +1,6 @@
 """What a PBX tells, and what that is to the agents: what the recorded flows do not have."""
 
+import gc
 from datetime import UTC, datetime
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from cti_django.calls.notifications import LegNotification, PresenceNotification, Snapshot
 from cti_django.calls.numbers import PartyKind
 from cti_django.calls.states import CallState, Direction, EndReason
+from cti_django.connectors.asterisk.channels import Channel
 from cti_django.connectors.asterisk.switchboard import Switchboard
 
 from .events import CALL, A, B, E, P, answered, ringing
@@ -159,24 +161,46 @@ def test_a_dialled_service_of_the_pbx_itself_is_connected_when_it_answers():
     assert [name for name, _ in events(office)] == ["CONNECTED", "HANGUP"]
 
 
+ONE = {"Channel": "Local/1001@ring-00000001;1", "Uniqueid": "1795390188.5", "Linkedid": CALL}
+TWO = {"Channel": "Local/1001@ring-00000001;2", "Uniqueid": "1795390188.6", "Linkedid": CALL}
+RINGING_THROUGH_LOCAL = [
+    E("Newchannel", P, state="Ring", own="+33123456789"),
+    E("Newchannel", ONE, state="Down"),
+    E("Newchannel", TWO, state="Ring"),
+    E("DialBegin", P, ONE),
+    E("Newchannel", A, state="Down", connected="+33123456789"),
+    E("DialBegin", TWO, A),
+    E("Newstate", A, state="Ringing"),
+]
+
+
 def test_a_phone_that_is_dialled_through_a_local_channel_has_an_inbound_call():
     board = switchboard()
-    one = {"Channel": "Local/1001@ring-00000001;1", "Uniqueid": "1795390188.5", "Linkedid": CALL}
-    two = {"Channel": "Local/1001@ring-00000001;2", "Uniqueid": "1795390188.6", "Linkedid": CALL}
-    hear(
-        board,
-        E("Newchannel", P, state="Ring", own="+33123456789"),
-        E("Newchannel", one, state="Down"),
-        E("Newchannel", two, state="Ring"),
-        E("DialBegin", P, one),
-        E("Newchannel", A, state="Down", connected="+33123456789"),
-        E("DialBegin", two, A),
-        E("Newstate", A, state="Ringing"),
-    )
+    hear(board, *RINGING_THROUGH_LOCAL)
     (leg,) = board.snapshot("PJSIP/1001").legs
     assert (leg.direction, leg.state) == (Direction.INBOUND, CallState.RINGING)
     mine = board.leg("PJSIP/1001", CALL)
     assert board.peer(mine).name == P["Channel"]
+
+
+def test_a_click_to_call_through_a_local_channel_that_stays_is_connected_by_the_far_end():
+    board = switchboard()
+    one, two, far = {**ONE, "Uniqueid": CALL}, TWO, {**P, "Uniqueid": "1795390189.9"}
+    told = hear(
+        board,
+        E("Newchannel", one, state="Down"),
+        E("Newchannel", two, state="Ring"),
+        E("Newchannel", A, state="Down"),
+        E("DialBegin", two, A),
+        E("Newstate", A, state="Up"),
+        E("DialEnd", two, A, status="ANSWER"),
+        E("BridgeEnter", A, bridge="b1"),
+        E("BridgeEnter", two, bridge="b1"),
+        E("DialBegin", one, far),
+    )
+    assert states(told) == []
+    assert states(hear(board, E("DialState", one, far, status="RINGING"))) == [CallState.RINGING]
+    assert states(hear(board, E("DialEnd", one, far, status="ANSWER"))) == [CallState.CONNECTED]
 
 
 # -- hold, transfer, consultation -----------------------------------------------------------------------------------
@@ -323,6 +347,23 @@ def test_a_call_that_another_phone_of_the_same_dial_answered():
     assert end(*ringing(), *others, E("Hangup", A, cause="16"))[1] is EndReason.ELSEWHERE
 
 
+def test_a_call_that_was_answered_while_a_local_channel_rang_her():
+    others = [E("DialBegin", P, B), E("DialEnd", P, B, status="ANSWER"), E("DialEnd", P, ONE, status="CANCEL")]
+    assert end(*RINGING_THROUGH_LOCAL, *others, E("Hangup", A, cause="16"))[1] is EndReason.ELSEWHERE
+
+
+def test_an_originated_call_that_her_own_phone_refused_says_nothing_of_the_number():
+    mine = {**A, "Linkedid": A["Uniqueid"]}
+    assert end(E("Newchannel", mine, state="Down"), E("Hangup", mine, cause="17")) == (CallState.HANGUP, None, "")
+
+
+def test_a_caller_who_was_taken_out_and_came_back_may_hang_up_as_any_other():
+    back = [E("BridgeEnter", A, bridge="b2"), E("BridgeEnter", P, bridge="b2")]
+    led_out = [E("BridgeLeave", P, bridge="b1"), E("BridgeLeave", A, bridge="b1")]
+    assert end(*answered(), *led_out, *back, E("BridgeLeave", A, bridge="b2"), E("Hangup", A))[1] is None
+    assert end(*answered(), *led_out, E("Hangup", A))[1] is EndReason.TRANSFERRED
+
+
 @pytest.mark.parametrize("cause", ["17", "21"])
 def test_a_call_that_she_refused(cause):
     assert end(*ringing(), E("Hangup", A, cause=cause))[1] is EndReason.REJECTED
@@ -410,6 +451,13 @@ def test_a_call_that_rings_at_a_colleague_now_was_transferred():
     office = Office()
     office.tell(*ringing(), *LED_AWAY, E("Newchannel", B, state="Down"), E("DialBegin", P, B))
     assert office.told()["1001"][-1]["endReason"] == "transferred"
+
+
+def test_an_end_is_held_back_for_a_caller_behind_local_channels_too():
+    board = switchboard()
+    hear(board, *RINGING_THROUGH_LOCAL, E("DialEnd", TWO, A, status="CANCEL"), E("Hangup", A, cause="16"))
+    assert [leg.state for leg in board.snapshot("PJSIP/1001").legs] == [CallState.RINGING]
+    assert states(hear(board, E("Hangup", P))) == [CallState.HANGUP]
 
 
 def test_an_end_is_not_held_back_if_the_caller_gave_up():
@@ -525,6 +573,22 @@ def test_a_late_event_of_a_call_that_is_over_does_not_revive_it():
     assert board.snapshot("PJSIP/1001").legs == ()
 
 
+def test_an_end_may_overtake_the_beginning():
+    board = switchboard()
+    assert hear(board, E("Hangup", A), *ringing()) == []
+
+
+def test_those_who_are_gone_are_kept_by_nobody():
+    board = switchboard()
+    hear(board, E("Newchannel", {**A, "Uniqueid": "1.0", "Linkedid": "1"}, state="Ring"))
+    for number in range(1, 500):
+        one, other = ({**A, "Uniqueid": f"1.{number - 1}"}, {**A, "Uniqueid": f"1.{number}"})
+        hear(board, E("DialBegin", one, other), E("BridgeEnter", one, bridge="b"), E("BridgeEnter", other, bridge="b"))
+        hear(board, E("DialEnd", one, other, status="ANSWER"), E("Hold", other), E("Hangup", one))
+    gc.collect()
+    assert sum(isinstance(each, Channel) for each in gc.get_objects()) < 10
+
+
 # -- for commands -----------------------------------------------------------------------------------------------------
 
 
@@ -539,6 +603,22 @@ def test_the_channel_of_a_call_and_whom_it_is_with():
     assert board.peer(mine).name == P["Channel"]
     assert board.leg("PJSIP/1001", "another") is None
     assert board.leg("PJSIP/1002", CALL) is None
+
+
+def test_whom_a_phone_dials_is_known_while_it_rings():
+    board = switchboard()
+    mine, far = {**A, "Linkedid": A["Uniqueid"]}, {**B, "Linkedid": A["Uniqueid"]}
+    hear(board, E("Newchannel", mine, state="Ring"), E("Newchannel", far, state="Down"))
+    hear(board, E("Newstate", far, state="Ringing"))
+    assert states(hear(board, E("DialBegin", mine, far))) == [CallState.RINGING]
+    assert board.peer(board.leg("PJSIP/1001", A["Uniqueid"])).name == B["Channel"]
+
+
+def test_where_the_dialplan_has_got_to_is_kept():
+    board = switchboard()
+    hear(board, *ringing(), E("Newstate", P, state="Up", Context="queues", exten="700"))
+    caller = board.peer(board.leg("PJSIP/1001", CALL))
+    assert (caller.dialled, caller.context, caller.exten) == ("+442071838750", "queues", "700")
 
 
 def test_the_channel_that_is_answered_speaks_for_the_call():
