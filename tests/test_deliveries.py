@@ -78,6 +78,11 @@ def test_an_end_that_somebody_saw_is_known_and_one_that_was_inferred_is_not(agen
     assert deliveries.logged(["a", "b", "c", "d"]) == {"a"}
 
 
+def test_keeping_a_delivery_is_one_statement(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        assert write()
+
+
 def test_the_deliveries_of_a_call_are_found_by_index() -> None:
     plan = WebhookDelivery.objects.filter(endpoint="main", provider_call_id="1").explain()
     assert "cti_delivery_by_call" in plan

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.test import AsyncClient, Client
 
 from cti_django import calllog, deliveries, webhooks
@@ -19,6 +19,8 @@ from cti_django.models import CallRecord, ConnectorAccount, WebhookDelivery
 from cti_django.sessions import deliveries as session_deliveries
 from tests.faces.test_consumers import agent, connected, fake_telephone_system
 from tests.faces.test_hostile_tabs import the_host, until
+from tests.sessions.test_database_outage import Outage
+from tests.test_metrics import told
 
 __all__ = ["fake_telephone_system"]
 
@@ -221,14 +223,17 @@ def _journal(count, fields):
 # -- nothing is lost --------------------------------------------------------------------------------------------------
 
 
-async def test_a_database_that_is_down_makes_the_system_come_again_and_then_nothing_is_missing(monkeypatch):
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+async def test_a_database_that_is_down_makes_the_system_come_again_and_then_nothing_is_missing(monkeypatch, error):
     user, key = await agent()
     await account(user)
+    outage = Outage(error)
+    outage.install(monkeypatch)
     async with listening(key) as tab:
-        with monkeypatch.context() as outage:
-            outage.setattr(deliveries, "write", _down)
-            answer = await push(**NEW_CALL, user_list=["Alice"])
-            assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+        outage.begin()
+        answer = await push(**NEW_CALL, user_list=["Alice"])
+        assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+        outage.end()
         assert (await push(**NEW_CALL, user_list=["Alice"])).status_code == 200
         await tab.hear_event("RINGING")
 
@@ -354,6 +359,15 @@ def test_a_body_that_makes_no_sense_is_a_400_and_leaves_nothing(body, content_ty
     answer = Client().post("/cti/webhook/sip-gate/", body, content_type=content_type, headers=basic())
     assert answer.status_code == 400
     assert not WebhookDelivery.objects.exists()
+
+
+def test_every_outcome_is_counted():
+    wanted = {"accepted": 1, "repeated": 1, "ignored": 1, "refused": 1, "malformed": 2}
+    before = {outcome: told()[("cti_deliveries_total", outcome)] for outcome in wanted}
+    for fields in (NEW_CALL, NEW_CALL, {"event": "dtmf"}, {"event": "newCall"}, {"x": "x" * 70_000}):
+        Client().post("/cti/webhook/sip-gate/", fields, headers=basic())
+    Client().post("/cti/webhook/sip-gate/", NEW_CALL)
+    assert {outcome: told()[("cti_deliveries_total", outcome)] - before[outcome] for outcome in wanted} == wanted
 
 
 def test_a_body_that_is_too_large_is_not_even_looked_at():
