@@ -6,7 +6,18 @@ import sys
 RING = [["ring", server, str(agents)] for agents in (1, 100, 1000) for server in ("daphne", "uvicorn")]
 ACROSS = [["across", str(agents)] for agents in (100, 1000)]
 RENEWAL = [["renewal", database] for database in ("sqlite", "postgresql")]
-BENCHES = [["notify"], ["ami"], ["match"], *RENEWAL, ["sessions"], ["reconnect"], *RING, ["slow_query"], *ACROSS]
+BENCHES = [
+    ["notify"],
+    ["ami"],
+    ["asterisk_memory"],
+    ["match"],
+    *RENEWAL,
+    ["sessions"],
+    ["reconnect"],
+    *RING,
+    ["slow_query"],
+    *ACROSS,
+]
 
 
 def main(names: list[str]) -> int:
