@@ -542,6 +542,53 @@ def test_what_a_list_says_of_a_call_that_nobody_heard_begin(mine, others, direct
     assert (leg.direction, leg.state) == (direction, state)
 
 
+def listed(*rows, board=None):
+    """The leg of 1001 after a list of just these channels."""
+    board = board or switchboard()
+    board.begin_snapshot()
+    hear(board, *rows)
+    (leg,) = dict(board.end_snapshot())["PJSIP/1001"].legs
+    return leg
+
+
+MINE = {**A, "Linkedid": A["Uniqueid"]}
+THEIRS = {**P, "Uniqueid": "1795390188.9", "Linkedid": A["Uniqueid"]}
+
+
+def test_what_happened_between_two_lists_is_made_good():
+    board = switchboard()
+    hear(board, *answered(caller="1002"))
+    leg = listed(row(A, state="Up", connected="+33612345678"), row(P, state="Up"), board=board)
+    assert leg.remote.number == "+33612345678"
+    mine = board.leg("PJSIP/1001", CALL)
+    assert mine.bridge == ""
+    assert board.peer(mine).uniqueid == CALL
+
+
+def test_a_click_to_call_of_the_list_to_a_service_of_the_pbx_is_connected():
+    leg = listed(row(MINE, state="Up", Application="Echo", own="*99", connected="*99"))
+    assert leg.state is CallState.CONNECTED
+    assert leg.local.extension == "1001"
+
+
+def test_a_call_that_the_pbx_holds_is_held_whoever_began_it():
+    far = row(THEIRS, state="Up", Application="MusicOnHold")
+    assert listed(row(MINE, state="Up", Application="Wait"), far).state is CallState.ON_HOLD
+
+
+def test_who_was_asked_before_the_list_is_who_she_speaks_with_if_the_caller_hangs_up():
+    board = switchboard()
+    rows = [
+        row(P, state="Up", own="+33123456789", bridge_id="b1"),
+        row(A, state="Up", connected="1002", bridge_id="b2"),
+        row(LOCAL, state="Up", bridge_id="b2"),
+    ]
+    leg = listed(*rows, board=board)
+    assert (leg.state, leg.consult.extension, leg.remote.number) == (CallState.ON_HOLD, "1002", "+33123456789")
+    ((_, leg),) = hear(board, E("Hangup", P, cause="16"))
+    assert (leg.state, leg.consult, leg.remote.extension) == (CallState.CONNECTED, None, "1002")
+
+
 def test_who_calls_a_phone_that_rings_is_known_after_a_list():
     board = switchboard()
     board.begin_snapshot()
@@ -679,9 +726,9 @@ def test_a_member_that_is_called_by_way_of_a_local_channel_is_known_by_its_hint(
 )
 def test_how_an_extension_stands(status, presence):
     board = switchboard()
-    hear(board, E("ExtensionStatus", {"Hint": "PJSIP/1001"}, exten="1001", Status=status))
+    hear(board, E("ExtensionStatus", {"Hint": "PJSIP/1001", "Context": "hints"}, exten="1001", Status=status))
     state = board.extensions()["1001"]
-    assert (state.presence, state.device, state.name) == (presence, "PJSIP/1001", "")
+    assert (state.presence, state.device, state.context, state.name) == (presence, "PJSIP/1001", "hints", "")
 
 
 def test_an_extension_gets_its_name_from_the_phone_and_goes_with_its_hint():
@@ -691,3 +738,36 @@ def test_an_extension_gets_its_name_from_the_phone_and_goes_with_its_hint():
     assert board.extensions()["1001"].name == "Ada Lovelace"
     hear(board, E("ExtensionStatus", None, exten="1001", Status="-1"))
     assert board.extensions() == {}
+
+
+def test_an_extension_may_have_a_name_before_it_has_a_hint():
+    board = switchboard()
+    hear(board, E("QueueMember", {"Queue": "support", "Location": "PJSIP/1001", "Name": "Ada Lovelace"}))
+    hear(board, E("ExtensionStatus", {"Hint": "PJSIP/1001"}, exten="1001", Status="0"))
+    assert board.extensions()["1001"].name == "Ada Lovelace"
+
+
+def test_an_extension_that_is_not_in_the_next_list_is_gone_unless_no_list_was_told():
+    board = switchboard()
+    status = [E("ExtensionStatus", {"Hint": f"PJSIP/{exten}"}, exten=exten, Status="0") for exten in ("1001", "1002")]
+    hear(board, *status)
+    board.begin_snapshot()
+    board.end_snapshot()
+    assert set(board.extensions()) == {"1001", "1002"}
+    board.begin_snapshot()
+    hear(board, status[1])
+    board.end_snapshot()
+    assert set(board.extensions()) == {"1002"}
+
+
+def test_two_extensions_of_one_phone_do_not_hide_each_other():
+    board = switchboard()
+    hint = {"Hint": "PJSIP/1001"}
+    hear(
+        board,
+        E("ExtensionStatus", hint, exten="1001", Status="0"),
+        E("ExtensionStatus", hint, exten="2001", Status="0"),
+    )
+    hear(board, E("ExtensionStatus", None, exten="1001", Status="-1"))
+    hear(board, E("Newchannel", A, state="Down", CallerIDName="Ada Lovelace"))
+    assert board.extensions()["2001"].name == "Ada Lovelace"
