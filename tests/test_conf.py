@@ -14,7 +14,8 @@ from cti_django.conf import Settings, get_settings, problems
 def test_without_any_key_everything_has_its_default() -> None:
     with override_settings(CTI_DJANGO={}):
         settings = get_settings()
-    assert settings.connectors == {"voipstudio": "cti_django.connectors.voipstudio.connector.VoIPstudioConnector"}
+    assert settings.connectors["voipstudio"] == "cti_django.connectors.voipstudio.connector.VoIPstudioConnector"
+    assert set(settings.connectors) == {"voipstudio", "asterisk", "sip", "webhook"}
     assert (settings.connector, settings.region, settings.linger_seconds) == ("voipstudio", "", 45.0)
     assert (settings.pop_action, settings.pop_when, settings.match_seconds) == ("open", "ring", 0.15)
     assert (settings.max_candidates, settings.outbox_size, settings.socket_path) == (20, 10_000, "/ws/cti/")
@@ -42,7 +43,7 @@ def test_settings_are_built_once_and_cannot_be_changed() -> None:
 
 def test_connectors_of_the_project_stand_beside_the_built_in_ones() -> None:
     with override_settings(CTI_DJANGO={"CONNECTORS": {"ours": "ours.Connector"}, "CONNECTOR": "ours"}):
-        assert set(get_settings().connectors) == {"voipstudio", "ours"}
+        assert set(get_settings().connectors) == {"voipstudio", "asterisk", "sip", "webhook", "ours"}
 
 
 @pytest.mark.parametrize(
