@@ -10,6 +10,7 @@ Deviates: sounds from before the answer (183) are not passed on; the agent hears
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = ["Bridge"]
 RING_SECONDS = 180.0
 TRANSFER_SECONDS = 6.0
 TRANSFERRED_SECONDS = 60.0
+HAND_OVER_SECONDS = 1.5
 _HELD = ("sendonly", "inactive")
 
 
@@ -89,11 +91,16 @@ class Bridge:
         """Hang up everywhere."""
         self._finish(None, "")
 
-    def forget(self) -> None:
-        """Go away without a word: who talks goes on talking."""
+    async def hand_over(self) -> None:
+        """Go away, and let those who talk go on talking: connected with each other, if the far side lets itself be."""
         self._is_over = True
         for chore in self._chores:
             chore.cancel()
+        with contextlib.suppress(Refused, TimeoutError, SIPMessageError):
+            async with asyncio.timeout(HAND_OVER_SECONDS):
+                far = self._other()
+                await (await far.refer(self._phone.target, replaces=self._phone.replaces))
+                far.end()
 
     # -- what the agent asks ------------------------------------------------------------------------------------
 

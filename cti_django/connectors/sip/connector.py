@@ -160,7 +160,7 @@ class SIPConnector(Connector):
                 raise NotCapable("Your telephone system cannot do that.")
 
     async def close(self) -> None:
-        """See ``Connector.close``: who talks goes on talking."""
+        """See ``Connector.close``. Who talks through us is connected without us, where the server can do that."""
         self._stream.end()
         await self._leave("The line to the telephone system was closed.")
 
@@ -213,7 +213,7 @@ class SIPConnector(Connector):
             phone_uri=self._uri(options.phone or own),
             dial_seconds=options.dial_seconds,
             auto_answer=options.auto_answer,
-            on_refer_refused=self._can_control,
+            on_control=self._can_control,
         )
         if options.register:
             self._register(agent, line.sip)
@@ -250,8 +250,9 @@ class SIPConnector(Connector):
     async def _leave(self, cause: str) -> None:
         line, self._line = self._line, None
         network, self._network = self._network, None
-        if self._dialling is not None:
-            self._dialling.close(cause)
+        talking = self._dialling.close(cause) if self._dialling is not None else []
+        if line is not None:
+            await asyncio.gather(*(bridge.hand_over() for bridge in talking))
         if self._shadow is not None:
             self._shadow.close()
         if self._watch is not None:
@@ -308,7 +309,7 @@ class SIPConnector(Connector):
             self._complaints.tell("not_registered", f"{because} It is asked again in {retry:.0f} seconds.")
 
     def _can_control(self) -> None:
-        """The agent's phone takes no REFER: from now on we stay in the path of her calls."""
+        """We stay in the path of a call that the agent has placed."""
         self.capabilities |= _PLACED
 
     # -- small change -------------------------------------------------------------------------------------------

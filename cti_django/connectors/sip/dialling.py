@@ -1,10 +1,12 @@
 """Click-to-call: the agent's own phone first, then the number; and control of what was placed so.
 
     own phone rings (INITIAL) ──picked up──> ACCEPTED ── REFER ──taken──> its NOTIFYs tell: RINGING, CONNECTED, failed
-                                                           └──refused──> Bridge: we call the number ourselves
+                                                │          └──refused──> Bridge: we call the number ourselves
+                                                └── no phone answers, but a server in its place ──> Bridge
 
 A call that was placed by REFER belongs to the phone from then on: it is watched, and cannot be controlled. One on a
-Bridge can.
+Bridge can. A server that is called in the phone's place (Asterisk) takes a REFER too, but reports "answered" as soon
+as the phone hears a ringing tone, and "unavailable" for whatever fails.
 """
 
 import asyncio
@@ -62,7 +64,7 @@ class Dialling:
         phone_uri: rings the agent's own phone.
         dial_seconds: how long it may.
         auto_answer: whether it is asked to answer by itself.
-        on_refer_refused: the agent's phone does not take a REFER.
+        on_control: a call is being placed that can be controlled.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Dialling:
         phone_uri: str,
         dial_seconds: float,
         auto_answer: bool,
-        on_refer_refused: Callable[[], None],
+        on_control: Callable[[], None],
     ) -> None:
         self.mode = mode
         self._line = line
@@ -84,7 +86,7 @@ class Dialling:
         self._phone_uri = phone_uri
         self._dial_seconds = dial_seconds
         self._auto_answer = auto_answer
-        self._on_refer_refused = on_refer_refused
+        self._on_control = on_control
         self._placed: dict[str, _Placed] = {}
 
     @property
@@ -131,24 +133,29 @@ class Dialling:
         except SIPMessageError as error:
             raise CommandRefused(str(error), code=error.code) from None
 
-    def close(self, cause: str) -> None:
-        """The line is given up: what is not answered is withdrawn, and who talks goes on talking.
+    def close(self, cause: str) -> list[Bridge]:
+        """The line is given up: what is not answered is withdrawn.
 
         Args:
             cause: the sentence for the agent whose call is not placed; "" if it may yet come about.
+
+        Returns:
+            Those who talk, to be handed over if the line is still there.
         """
         placed_calls, self._placed = list(self._placed.values()), {}
+        talking = []
         for placed in placed_calls:
+            if placed.bridge is not None and placed.bridge.is_talking:
+                talking.append(placed.bridge)
+                continue
             if placed.task is not None:
                 placed.task.cancel()
-            if placed.bridge is not None and placed.bridge.is_talking:
-                placed.bridge.forget()
-                continue
             if not placed.is_accepted:
                 self._tell(placed, DialStage.FAILED if cause else DialStage.DOUBTFUL, cause)
             if placed.bridge is not None:
                 placed.bridge.end()
             placed.phone.end()
+        return talking
 
     # -- placing ------------------------------------------------------------------------------------------------
 
@@ -178,7 +185,7 @@ class Dialling:
         return False
 
     async def _reach(self, placed: _Placed, uri: str) -> None:
-        if self.mode != "3pcc":
+        if self.mode == "refer" or (self.mode == "auto" and placed.phone.is_behind_proxy):
             try:
                 await self._refer(placed, uri)
             except Refused as refused:
@@ -188,9 +195,9 @@ class Dialling:
                     self._joiner.end(placed.call_id, reason, "" if placed.is_withdrawn else cause)
                     return
                 self.mode = "3pcc"
-                self._on_refer_refused()
             else:
                 return
+        self._on_control()
         placed.bridge = Bridge(
             self._line,
             placed.phone,

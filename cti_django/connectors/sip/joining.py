@@ -189,8 +189,14 @@ class Joiner:
             is_silent = call.remote.kind in (PartyKind.UNAVAILABLE, PartyKind.WITHHELD)
             if same_party(leg.remote, call.remote) or ((is_bare or is_silent) and not call.dialogs):
                 return call
-        is_late = leg.state is CallState.RINGING
-        return next((call for call in self._just_ended if is_late and same_party(leg.remote, call.remote)), None)
+        if leg.state is CallState.RINGING:
+            return next((call for call in self._just_ended if self._is_late(leg, is_bare, call)), None)
+        return None
+
+    def _is_late(self, leg: LegNotification, is_bare: bool, call: _Call) -> bool:
+        if call.direction is Direction.INBOUND:
+            return same_party(leg.remote, call.remote)
+        return is_bare or same_party(leg.remote, self._own)  # her own phone has rung for what she clicked
 
     def _begin_call(self, leg: LegNotification, is_bare: bool) -> _Call:
         before = self._before.pop(leg.leg_id, None)
@@ -238,8 +244,7 @@ class Joiner:
             return
         call.rings_here = False
         call.end = EndReason.ELSEWHERE if elsewhere else EndReason.MISSED
-        self._just_ended.append(call)
-        self._later(GRACE_SECONDS, lambda: self._just_ended.remove(call))
+        self._remember(call)
         if not self.is_watching or not (elsewhere or call.dialogs):
             self._end_unanswered(call)
         else:  # the documents know whether it was the agent who answered
@@ -281,9 +286,12 @@ class Joiner:
     def end(self, call_id: str, reason: EndReason | None = None, cause: str = "", *, quietly: bool = False) -> None:
         """A call that we have placed is over; `quietly`: a DialNotification has said so."""
         call = self._calls.get(call_id)
-        if call is not None and quietly:
+        if call is None:
+            return
+        self._remember(call)
+        if quietly:
             self._forget(call)
-        elif call is not None:
+        else:
             self._end(call, reason, cause)
 
     def release(self, call_id: str) -> None:
@@ -310,6 +318,11 @@ class Joiner:
         call = _Call(call_id, direction, remote, started_at=self._clock() if self._has_state else None)
         self._calls[call_id] = call
         return call
+
+    def _remember(self, call: _Call) -> None:
+        ended = self._just_ended
+        ended.append(call)
+        self._later(GRACE_SECONDS, lambda: ended.remove(call))
 
     def _tell(self, call: _Call) -> None:
         if not call.is_over:

@@ -181,6 +181,12 @@ class Leg:
         """The URI at which its other side is reached."""
         return self._dialog_or_refused().remote_target
 
+    @property
+    def is_behind_proxy(self) -> bool:
+        """Whether the phone itself has answered, by way of a proxy that stays in the path. Else the server has, in its
+        place, and calls it in a call of its own (a back-to-back user agent)."""
+        return bool(self._dialog_or_refused().route_set)
+
     # -- a usage of the user agent ------------------------------------------------------------------------------
 
     def receive_response(self, request: SIPRequest, response: SIPResponse, now: float) -> None:

@@ -55,7 +55,7 @@ class Options:
         watch: the node whose dialogs are the agent's own; "" for her user name; "-" for a server without such events.
         phone: the URI or user that rings the agent's own phone; "" for her own address.
         click_to_call: "refer" (the phone is asked to dial), "3pcc" (the connector stays in the signalling path, and
-            can control the call), or "auto": what the phone takes.
+            can control the call), or "auto": the first where the phone itself answers and takes a REFER.
         auto_answer: whether the agent's own phone is asked to answer a click-to-call by itself.
         dial_prefix: what stands before the country code of a number that is dialled: "+", "00", "900" ...
         dial_seconds: how long the agent's own phone may ring before a click-to-call is given up.

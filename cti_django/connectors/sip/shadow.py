@@ -54,8 +54,6 @@ class ShadowContact:
         self._ringing: dict[str, tuple[SIPRequest, asyncio.TimerHandle]] = {}
         joiner.refuse = self.refuse
 
-        joiner.refuse = self.refuse
-
     def close(self) -> None:
         """Forget what rings; the server ends it when the line is gone."""
         for _, timer in self._ringing.values():

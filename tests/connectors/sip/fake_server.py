@@ -61,6 +61,7 @@ class FakeServer(asyncio.DatagramProtocol):
         self.headers: dict[int, tuple[tuple[str, str], ...]] = {}
         self.first_document: bytes | None = document(0)
         self.port = 0
+        self.is_proxy = True  # else it calls its phones in calls of its own
         self._transport: Any = None
         self._agent: Any = None  # where the agent's requests come from
         self._subscription: SIPRequest | None = None
@@ -198,7 +199,8 @@ class FakeServer(asyncio.DatagramProtocol):
         body = DESCRIPTION.format(port=phone.port).encode() if status == 200 else b""
         if b"a=inactive" in request.body:
             body = body.replace(b"sendrecv", b"inactive")
-        self._reply(request, status, ("Contact", f"<sip:phone@127.0.0.1:{self.port}>"), body=body)
+        route = (("Record-Route", f"<sip:127.0.0.1:{self.port};lr>"),) if self.is_proxy else ()
+        self._reply(request, status, ("Contact", f"<sip:phone@127.0.0.1:{self.port}>"), *route, body=body)
 
     def _serve_refer(self, request: SIPRequest) -> None:
         phone = self._heard(request)

@@ -80,6 +80,16 @@ async def test_where_the_phone_refuses_refer_we_call_the_number_ourselves_with_t
         await server.until(lambda: "BYE" in phone.methods() and "BYE" in far.methods())
 
 
+async def test_a_server_that_answers_in_the_phones_place_is_not_asked_to_dial():
+    async with running_server() as server, at_desk(server.port) as desk:
+        server.is_proxy = False
+        server.phones["1006"], server.phones[NUMBER] = phone, far = FakePhone(refers=202), FakePhone()
+        await desk.connector.execute(dial())
+        await desk.until("CONNECTED")
+        assert "REFER" not in phone.methods()
+        assert far.methods()[0] == "INVITE"
+
+
 async def test_told_to_refer_only_a_refusal_ends_the_call():
     async with running_server() as server, at_desk(server.port, click_to_call="refer") as desk:
         phone = server.phones["1006"] = FakePhone(refers=405)
@@ -287,6 +297,16 @@ async def test_who_talks_goes_on_talking_when_the_line_is_closed_and_what_rings_
             await desk.until_so(lambda: desk.story.count("SUBSCRIBED") == 2)  # so its 180 is heard, too
         await server.until(lambda: any(request.method == "CANCEL" for request in server.requests))
         assert "BYE" not in phone.methods() + far.methods()
+
+
+async def test_who_talks_is_connected_without_us_when_the_line_is_closed():
+    async with running_server() as server:
+        async with at_desk(server.port, click_to_call="3pcc") as desk:
+            _, far = await talking(server, desk)
+            far.refers = 202
+        (refer,) = [request for request in far.heard if request.method == "REFER"]
+        assert "Replaces=" in refer.headers["Refer-To"]
+        await server.until(lambda: "BYE" in far.methods())
 
 
 async def test_forty_clicks_are_not_forty_calls():
