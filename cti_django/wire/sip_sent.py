@@ -39,7 +39,7 @@ class SentRequests:
         self._login = login
         self._dress = dress
         self._reliable = reliable
-        # All transactions; those that an exchange has left behind still take in the copies of what ended them.
+        # All transactions: those of the exchanges, and INVITEs that were refused and asked again in another shape.
         self._all: dict[tuple[str, str], tuple[_Transaction, Exchange]] = {}
         self._numbers: dict[str, int] = {}
         self.out: list[bytes] = []
@@ -104,7 +104,9 @@ class SentRequests:
         transaction, exchange = self._all[key]
         is_news = transaction.receive_response(response, now)
         self.out += transaction.data_to_send()
-        if transaction.state is TransactionState.TERMINATED:
+        # Only a refused INVITE has anything left to say; copies of other answers are dropped as answers to nothing.
+        is_over = transaction.state is TransactionState.COMPLETED and transaction.request.method != "INVITE"
+        if is_over or transaction.state is TransactionState.TERMINATED:
             del self._all[key]
         if is_news:
             self._go_on(exchange, response, now)
