@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -14,6 +15,8 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 
 from cti_django import calllog
+from cti_django.calls.notifications import PresenceNotification
+from cti_django.calls.numbers import classify
 from cti_django.calls.states import CallState
 from cti_django.connectors.base import Credentials
 from cti_django.consumers import MAX_FAULTS, MAX_FRAME
@@ -429,3 +432,75 @@ async def test_below_a_path_all_addresses_begin_with_it(settings):
     assert call["pop"]["url"] == f"/crm/cti/pop/{call['id']}/"
     assert call["contacts"][0]["adminUrl"] == f"/crm/admin/testapp/person/{person.pk}/change/"
     await tab.socket.disconnect()
+
+
+# -- what only some systems can do ------------------------------------------------------------------------------------
+
+ASKED = {
+    "consult": {"number": "10032"},
+    "dtmf": {"digits": "1*#"},
+    "queue_login": {"queue": "sales"},
+    "queue_logout": {},
+    "pause": {"reason": "Lunch"},
+    "unpause": {},
+    "dnd": {"state": "on"},
+}
+
+
+async def test_every_command_reaches_the_telephone_system_and_its_news_the_tab():
+    _, key = await agent()
+    async with ready(key) as (tab, pbx):
+        pbx.leg(CallState.CONNECTED)
+        call_id = (await tab.hear_event("CONNECTED"))["call"]["id"]
+        for command, fields in ASKED.items():
+            answer = await tab.answer(command, type="command", command=command, call_id=call_id, **fields)
+            assert answer["ok"], (command, answer)
+        asked = replace(next(iter(pbx.legs.values())), consult=classify("10032", "Bob Agent"))
+        pbx.say(asked)
+        call = (await tab.hear_event("UPDATED"))["call"]
+        assert (call["consult"], call["actions"]) == (
+            {"number": "10032", "name": "Bob Agent"},
+            ["complete", "back", "dtmf"],
+        )
+        assert (await tab.answer("back", type="command", command="back", call_id=call_id))["ok"]
+        pbx.say(replace(asked, consult=None))
+        assert (await tab.hear_event("UPDATED"))["call"]["consult"] is None
+        pbx.say(asked)
+        await tab.hear_event("UPDATED")
+        assert (await tab.answer("complete", type="command", command="complete", call_id=call_id))["ok"]
+        pbx.say(replace(asked, state=CallState.HANGUP))
+        assert (await tab.hear_event("HANGUP"))["call"]["endReason"] == "transferred"
+        names = [type(command).__name__ for command, _call in pbx.executed]
+        assert names == [
+            *("Consult", "SendDTMF", "QueueLogin", "QueueLogout", "Pause", "Unpause", "DoNotDisturb"),
+            *("CancelTransfer", "CompleteTransfer"),
+        ]
+        pbx.say(PresenceNotification(queues={"sales": True}, is_paused=True, is_dnd=None))
+        told = (await tab.hear("session"))["session"]["presence"]
+        assert told == {"queues": {"sales": True}, "paused": True, "dnd": None}
+
+
+async def test_whoever_lost_the_permission_commands_nothing():
+    user, key = await agent()
+    async with ready(key) as (tab, pbx):
+        await sync_to_async(user.user_permissions.through.objects.filter(user=user).delete)()  # no signal tells
+        for command, fields in ASKED.items():
+            await tab.say(type="command", id=command, command=command, call_id="x", **fields)
+        assert await tab.closed_with() == 4403
+        assert pbx.executed == []
+
+
+async def test_a_command_that_makes_no_sense_is_refused_before_the_telephone_system_hears_of_it():
+    _, key = await agent()
+    async with ready(key) as (tab, pbx):
+        pbx.leg(CallState.CONNECTED)
+        call_id = (await tab.hear_event("CONNECTED"))["call"]["id"]
+        for command, fields, code in (
+            ("complete", {}, "not_now"),
+            ("dtmf", {"digits": "1\r\nAction: Command"}, "invalid_command"),
+            ("dnd", {"state": "yes"}, "invalid_command"),
+            ("consult", {}, "invalid_command"),
+        ):
+            answer = await tab.answer(command, type="command", command=command, call_id=call_id, **fields)
+            assert (answer["ok"], answer["code"]) == (False, code), command
+        assert pbx.executed == []

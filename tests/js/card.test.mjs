@@ -36,6 +36,7 @@ test("a contact can be created where the server says so, or says nothing", () =>
 
 test("a call that was handed on is transferred, not merely over", () => {
   assert.equal(stateWords(call("a", "HANGUP", { endReason: "transferred" })), "Transferred");
-  assert.equal(stateWords(call("a", "HANGUP", { endReason: "completed" })), "Call ended");
+  assert.equal(stateWords(call("a", "HANGUP", { endReason: "elsewhere" })), "Answered elsewhere");
+  for (const endReason of ["completed", "missed", ""]) assert.equal(stateWords(call("a", "HANGUP", { endReason })), "Call ended");
   assert.equal(stateWords(call("a")), "Incoming call");
 });

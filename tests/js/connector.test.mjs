@@ -225,8 +225,8 @@ test("hello says what this browser has popped at that moment, and a refused pop 
   await desk.join();
   const { popped: told, connection: first } = desk.sent("hello")[0];
   assert.deepEqual(told, ["a"]);
-  const asked = desk.connector.pop("b");
-  assert.equal(desk.sent("pop")[0].call_id, "b");
+  const asked = desk.connector.pop("b", "b-1");
+  assert.deepEqual([desk.sent("pop")[0].call_id, desk.sent("pop")[0].key], ["b", "b-1"]);
   await desk.answer("pop", { ok: false, code: "popped", message: "Another tab has it." });
   assert.equal((await asked).code, "popped");
   await desk.clock.pass(1_000);
@@ -573,4 +573,48 @@ test("notes, directory and focus speak the contract", async () => {
   assert.deepEqual(desk.sent("note").map(({ call_id, text }) => [call_id, text]), [["a", "<b>"]]);
   assert.deepEqual(desk.sent("focus"), [{ type: "focus", focused: true }]);
   assert.equal(desk.sent("command")[0].url, "https://crm.example/7/");
+});
+
+test("what only some systems can do goes out as texts", async () => {
+  const desk = connect();
+  await desk.join();
+  const { connector } = desk;
+  connector.consult("a", 10032);
+  connector.complete("a");
+  connector.back("a");
+  connector.dtmf("a", 12);
+  for (const queue of [undefined, "sales"]) [connector.queueLogin(queue), connector.queueLogout(queue)];
+  connector.pause();
+  connector.pause("Lunch");
+  connector.unpause();
+  for (const on of [true, false]) connector.doNotDisturb(on);
+  const told = desk.sent("command").map(({ type, id, fence, ...fields }) => fields);
+  assert.deepEqual(told, [
+    { command: "consult", call_id: "a", number: "10032" }, { command: "complete", call_id: "a" },
+    { command: "back", call_id: "a" }, { command: "dtmf", call_id: "a", digits: "12" },
+    { command: "queue_login", queue: "" }, { command: "queue_logout", queue: "" },
+    { command: "queue_login", queue: "sales" }, { command: "queue_logout", queue: "sales" },
+    { command: "pause", reason: "" }, { command: "pause", reason: "Lunch" }, { command: "unpause" },
+    { command: "dnd", state: "on" }, { command: "dnd", state: "off" },
+  ]);
+  for (const misuse of [() => connector.consult("a"), () => connector.consult(), () => connector.complete(), () => connector.dtmf()]) {
+    assert.equal((await misuse()).ok, false);
+  }
+});
+
+test("another side of a call is told like any other event, also if it came in a gap, and once", async () => {
+  const desk = connect();
+  await desk.join({ calls: [call("a", "CONNECTED", { number: "10032" })] });
+  desk.events.length = 0;
+  desk.event({ name: "UPDATED", call: call("a", "CONNECTED", { number: "+442079460018" }) });
+  desk.event({ name: "MATCHED", call: call("a", "CONNECTED", { number: "+442079460018", match: "one" }) });
+  assert.deepEqual(desk.names(), ["UPDATED", "MATCHED"]);
+  assert.equal(desk.Cti.EVENT.UPDATED, "UPDATED");
+  const asking = call("a", "CONNECTED", { number: "+442079460018", consult: { number: "10033", name: "Carol" } });
+  for (const calls of [[asking], [asking], [call("a", "CONNECTED", { number: "+442079460018" })]]) {
+    desk.seq += 1;
+    desk.snapshot({ session: session("ready"), calls });
+  }
+  assert.deepEqual(desk.names(), ["UPDATED", "MATCHED", "UPDATED", "UPDATED"]);
+  assert.deepEqual(desk.events.slice(2).map((event) => event.call.consult?.number), ["10033", undefined]);
 });

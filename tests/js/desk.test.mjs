@@ -162,8 +162,8 @@ function newTabs({ storage = new FakeStorage(), face = "site", isDirty = false, 
   const desk = { ...opened, storage, answer, guard: { isDirty }, asked: [], opened: [], focused: [], changes: 0 };
   const connector = {
     focus: (value) => desk.focused.push(value),
-    pop: async (callId) => {
-      desk.asked.push(callId);
+    pop: async (callId, key) => {
+      desk.asked.push(key === callId ? callId : `${callId} ${key}`);
       return desk.answer;
     },
   };
@@ -217,6 +217,23 @@ test("a claim without an answer is made again with the next event, and never twi
     await later.offer(call("a", "CONNECTED", { pop: pop() }));
     assert.deepEqual([later.asked, later.opened], [["a", "a"], ["/cti/pop/a/"]], code);
   }
+});
+
+test("a call pops once for each other side, each under its own key", async () => {
+  const { offer, asked, opened, tabs } = newTabs();
+  const sides = [pop({ key: "a-1" }), pop({ key: "a-2", url: "/cti/pop/a/?side=2" })];
+  for (const place of [0, 0, 1, 1, 0]) await offer(call("a", "CONNECTED", { pop: sides[place] }));
+  assert.deepEqual([asked, opened], [["a a-1", "a a-2"], ["/cti/pop/a/", "/cti/pop/a/?side=2"]]);
+  assert.deepEqual([...tabs.popped], ["a-1", "a-2"]);
+});
+
+test("unsaved edits hold the pop of one other side, not of the next", async () => {
+  const desk = newTabs({ isDirty: true });
+  const [first, next] = ["a-1", "a-2"].map((key) => call("a", "CONNECTED", { pop: pop({ key }) }));
+  await desk.offer(first);
+  desk.guard.isDirty = false;
+  await desk.offer(next);
+  assert.deepEqual([desk.tabs.isHeld(first), desk.tabs.isHeld(next), desk.opened], [true, false, ["/cti/pop/a/"]]);
 });
 
 test("what this browser has popped is popped for all its tabs and after every page load", async () => {

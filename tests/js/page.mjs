@@ -42,6 +42,39 @@ class Clock {
 
 export const settle = () => new Promise((resolve) => setImmediate(resolve));
 
+/** An element, as far as panels.js needs one. */
+class FakeElement extends EventTarget {
+  constructor(tag) {
+    super();
+    Object.assign(this, { tag, children: [], attributes: {}, dataset: {}, hidden: false, value: "", text: "", parent: null, isFocused: false });
+  }
+  setAttribute(name, value) {
+    this.attributes[name] = value;
+    if (name.startsWith("data-")) this.dataset[name.slice(5)] = value;
+    if (name === "hidden") this.hidden = true;
+    if (name === "value") this.value = value;
+  }
+  get ariaPressed() { return this.attributes["aria-pressed"] ?? null; }
+  set ariaPressed(pressed) { this.attributes["aria-pressed"] = String(pressed); }
+  get textContent() { return this.text + this.children.map((child) => child.textContent).join(""); }
+  set textContent(text) { [this.text, this.children] = [text, []]; }
+  append(...nodes) {
+    for (const node of nodes) this.children.push(typeof node === "object" ? Object.assign(node, { parent: this }) : { textContent: `${node}` });
+  }
+  replaceChildren(...nodes) {
+    this.children = [];
+    this.append(...nodes);
+  }
+  remove() { this.parent.children = this.parent.children.filter((node) => node !== this); }
+  focus() { this.isFocused = true; }
+  all(tag) { return this.children.flatMap((child) => (child.all ? [...(child.tag === tag ? [child] : []), ...child.all(tag)] : [])); }
+  fire(name, facts) {
+    const event = Object.assign(new Event(name, { cancelable: true }), facts);
+    this.dispatchEvent(event);
+    return event;
+  }
+}
+
 /** Load scripts into a new page; returns what a test needs of it. */
 export function openPage({ scripts = ["cti-connector.js"], dataset = {}, url = "https://crm.example/contacts/" } = {}) {
   const clock = new Clock();
@@ -49,6 +82,8 @@ export function openPage({ scripts = ["cti-connector.js"], dataset = {}, url = "
   const logs = [];
   const document = new EventTarget();
   Object.assign(document, { hidden: false, hasFocus: () => true, querySelector: () => null, getElementById: () => null, currentScript: { dataset } });
+  document.createElement = document.createElementNS = (...names) => new FakeElement(names.at(-1));
+  document.documentElement = { lang: "en" };
 
   class WebSocket {
     constructor(address) {

@@ -116,7 +116,8 @@
   }
 
   class Standing {
-    #queues = h("div", { class: "toggles", role: "group", "aria-label": t("Queues") });
+    #queues = h("div", { class: "toggles", role: "group", "aria-label": t("Queues") }, h("h2", null, t("Queues")));
+    #toggles = [];
     #reason = h("input", { "aria-label": t("Reason (optional)"), placeholder: t("Reason (optional)"), maxlength: 80 });
     #form;
     #pause;
@@ -137,7 +138,7 @@
       const names = Object.keys(queues);
       const can = (name) => isUp && capabilities.includes(name);
       this.#list(names);
-      for (const node of this.#queues.children) {
+      for (const node of this.#toggles) {
         const { queue } = node.dataset;
         node.ariaPressed = names.every((name) => queues[name] || (queue && name !== queue));
       }
@@ -154,9 +155,11 @@
       const key = JSON.stringify(names);
       if (key === this.#names) return;
       this.#names = key;
-      const toggles = names.map((name) => button(name, "", ({ currentTarget }) => this.#serve(currentTarget), { "data-queue": name }));
-      if (names.length > 1) toggles.push(button(t("All queues"), "", ({ currentTarget }) => this.#serve(currentTarget)));
-      this.#queues.replaceChildren(...toggles);
+      const serve = ({ currentTarget }) => this.#serve(currentTarget);
+      for (const node of this.#toggles) node.remove();
+      this.#toggles = names.map((name) => button(name, "", serve, { "data-queue": name }));
+      if (names.length > 1) this.#toggles.push(button(t("All queues"), "", serve));
+      this.#queues.append(...this.#toggles);
     }
 
     #serve(node) {
