@@ -10,6 +10,7 @@ BENCHES = [
     ["notify"],
     ["ami"],
     ["asterisk_memory"],
+    ["subscriptions"],
     ["match"],
     *RENEWAL,
     ["sessions"],
