@@ -1,6 +1,7 @@
 """What an agent does with a call of hers: commands, carried out one action after the other."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from ...calls.commands import (
@@ -19,7 +20,7 @@ from ...calls.commands import (
 from ...calls.events import Call
 from ...calls.numbers import NumberPlan, Party
 from ...calls.states import CallState, Direction
-from ...exceptions import CommandRefused, NotCapable
+from ...exceptions import CommandRefused, ConnectorError, NotCapable
 from . import actions
 from .actions import Action
 from .channels import Channel
@@ -32,6 +33,7 @@ __all__ = ["CallControl"]
 
 KEY_SECONDS = 0.2  # from one key to the next: a tone, and as long a silence
 TOGETHER_SECONDS = 2.0  # two channels are connected, or parted, in far less
+HELD_SECONDS = 86_400.0  # nobody waits longer
 CONSULT_SECONDS = 8.0  # the PBX presses keys, and outside the internal plan it waits for more of them
 INTERWORKING = 127  # ITU-T Q.850: what Asterisk makes of an answer that it has no cause for
 NOT_NOW = "That makes no sense now."
@@ -127,7 +129,29 @@ class CallControl:
         is_refused = call.direction is Direction.INBOUND and call.state is CallState.RINGING
         if mine.is_parked:  # nobody would hang up the other side, which listens to music on its own
             await self._ask(actions.hang_up(self._other(mine).name, actions.NORMAL_CLEARING))
-        await self._ask(actions.hang_up(mine.name, actions.BUSY if is_refused else actions.NORMAL_CLEARING))
+            await self._let_go(mine)
+        else:
+            await self._ask(actions.hang_up(mine.name, actions.BUSY if is_refused else actions.NORMAL_CLEARING))
+
+    async def _let_go(self, mine: Channel) -> None:
+        """End her parked channel, which may just have ended: whoever waits for the other side does that, too."""
+        with contextlib.suppress(CommandRefused):
+            await self._ask(actions.hang_up(mine.name, actions.NORMAL_CLEARING))
+
+    async def end_with_the_other(self, provider_call_id: str) -> None:
+        """Wait beside a call that the PBX holds: when the other side gives up, hang up the agent's phone.
+
+        Nobody else would: to the PBX these are two channels that have nothing to do with each other. Returns when the
+        call is not held (any more), or the line is lost.
+        """
+        mine = self._manager.switchboard.leg(self._device, provider_call_id)
+        other = self._manager.switchboard.peer(mine) if mine is not None and mine.is_parked else None
+        if mine is None or other is None:
+            return
+        with contextlib.suppress(ConnectorError):
+            await self._manager.until(lambda: other.is_gone or mine.is_gone or not mine.is_parked, HELD_SECONDS)
+            if other.is_gone and mine.is_parked and not mine.is_gone:
+                await self._let_go(mine)
 
     async def _hold(self, mine: Channel) -> None:
         # The far side has answered a moment before the two are connected; until then a Redirect would part them.
@@ -149,7 +173,7 @@ class CallControl:
             await self._ask(actions.send_to(self._options, self._other(mine).name, digits))
         elif mine.is_parked:
             await self._ask(actions.send_to(self._options, self._other(mine).name, digits))
-            await self._ask(actions.hang_up(mine.name, actions.NORMAL_CLEARING))
+            await self._let_go(mine)
         else:
             await self._ask(actions.transfer(self._options, mine.name, digits))
 

@@ -17,6 +17,7 @@ from ...calls.commands import (
     Command,
     Dial,
     DoNotDisturb,
+    Hold,
     Logout,
     Pause,
     QueueLogin,
@@ -114,6 +115,8 @@ class AsteriskConnector(Connector):
                 await self._standing.execute(command)
             case _ if call is not None:
                 await self._control.execute(command, call)
+                if isinstance(command, Hold):
+                    self._spawn(self._control.end_with_the_other(call.provider_call_id))
             case _:
                 raise NotCapable("Your telephone system cannot do that.")
 
@@ -175,9 +178,12 @@ class AsteriskConnector(Connector):
         self._standing = Standing(manager, self._options, self._extension, told, self._stream.put)
         self._say(SessionNotification(name="LOGGED_IN"))
         self._say(SessionNotification(name="SUBSCRIBED", uri=f"user:{self._extension}"))
-        self._say(manager.switchboard.snapshot(self._device))
+        snapshot = manager.switchboard.snapshot(self._device)
+        self._say(snapshot)
         self._say(SessionNotification(name="READY"))
         self._spawn(self._standing.begin())
+        for leg in snapshot.legs:  # held before the line was lost, or by another process
+            self._spawn(self._control.end_with_the_other(leg.provider_call_id))
 
     def _say(self, notification: Notification) -> None:
         if isinstance(notification, DialNotification) and self._dialler is not None:

@@ -318,6 +318,45 @@ async def test_a_held_call_that_is_hung_up_leaves_nobody_with_the_music(pbx):
         assert [each["Channel"] for each in pbx.named("Hangup")] == [call.caller, call.phone]
 
 
+async def test_when_the_other_side_does_not_wait_her_phone_is_hung_up_too(pbx):
+    async with talking(pbx) as (connector, heard, call):
+
+        async def park(asked):
+            call.park()
+
+        pbx.hooks["Redirect"] = park
+        await give(connector, heard, commands.Hold)
+        call.end(call.caller)
+        asked = await pbx.next("Hangup")
+        assert (asked["Channel"], asked["Cause"]) == (call.phone, "16")
+
+
+async def test_that_is_so_for_a_call_that_was_held_before_the_line_was_there(pbx):
+    async with talking(pbx) as (connector, heard, call):
+        call.park()
+        await heard.until_event("ON_HOLD")
+        await connector.close()
+        await connector.open()
+        call.end(call.caller)
+        assert (await pbx.next("Hangup"))["Channel"] == call.phone
+
+
+async def test_a_call_that_is_not_held_any_more_is_left_alone(pbx):
+    async with talking(pbx) as (connector, heard, call):
+
+        async def park(asked):
+            call.park()
+
+        pbx.hooks["Redirect"] = park
+        await give(connector, heard, commands.Hold)
+        call.join("again")
+        await heard.until_event("CONNECTED", 2)
+        call.hang_up()
+        await heard.until_event("HANGUP")
+        assert connector._chores == set()
+        assert pbx.named("Hangup") == []
+
+
 async def test_a_connected_call_is_transferred_from_her_channel(pbx):
     async with talking(pbx) as (connector, heard, call):
         await give(connector, heard, commands.Transfer, number="1002")
