@@ -16,7 +16,7 @@ from urllib.parse import quote
 from django import db
 from django.contrib.auth.decorators import login_not_required
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.urls import reverse
 from django.utils.module_loading import import_string
 from django.views.decorators.cache import never_cache
@@ -93,7 +93,10 @@ async def receive(request: HttpRequest, endpoint: str, token: str = "") -> HttpR
 
 def _body(request: HttpRequest) -> bytes | None:
     """The raw body; None if it is too large."""
-    body = request.read(MAX_BODY + 1)
+    try:
+        body = request.read(MAX_BODY + 1)
+    except UnreadablePostError:  # whoever sent it has gone
+        return b""
     return body if len(body) <= MAX_BODY else None
 
 
@@ -178,7 +181,7 @@ def _plain(status: int, text: str, **headers: str) -> HttpResponse:
 
 
 def _unlogged(response: HttpResponse) -> HttpResponse:
-    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log the path, and a token with it
+    response._has_been_logged = True  # Django would log the path, and a token with it
     return response
 
 

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from time import monotonic
-from typing import Any
+from typing import NamedTuple
 
 from django import db
 
@@ -18,9 +19,11 @@ from .. import calllog
 from .. import deliveries as journal
 from ..calls.board import CallBoard
 from ..calls.events import CallEvent
+from ..calls.notifications import Notification
 from ..connectors.base import Connector, Delivery
+from .desk import Desk
 
-__all__ = ["Deliveries"]
+__all__ = ["Deliveries", "Missed"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,13 @@ LATE_SECONDS = 10.0  # for so long after a row an earlier one may still become v
 BATCH = 500
 BATCHES = 20  # of one look; the rest is for the next one
 AT_ONCE = 50  # deliveries of a replay, before others have a turn
+
+
+class Missed(NamedTuple):
+    """What has happened while nobody listened."""
+
+    count: int  # of calls that are in the call log now
+    ends: list[tuple[datetime, Notification]]  # of calls that the session still has to hear of, and when they were
 
 
 class Deliveries:
@@ -149,20 +159,19 @@ class Deliveries:
 
     async def log_missed(
         self,
-        agent_id: Any,
+        desk: Desk,
         connector: Connector,
         history: list[Delivery],
         *,
         known: set[str],
         new_id: Callable[[str], str],
-        fence: int,
-    ) -> int:
-        """Record the calls of `history` that were over before anybody listened; how many there were.
+    ) -> Missed:
+        """Record the calls of `history` that were over before anybody listened.
 
         They go to the call log with their own times, and to nobody else: no page pops, no signal is sent.
 
         Args:
-            known: ids of calls that are on the session's board: it says what became of them.
+            known: ids of calls that were live when the agent's former session last heard of them.
             new_id: the session's, so that a call has the same id whoever hears of it.
 
         Raises:
@@ -170,16 +179,19 @@ class Deliveries:
         """
         board = CallBoard(new_id)
         over: dict[str, CallEvent] = {}
+        ends: list[tuple[datetime, Notification]] = []
         for count, (at, notification) in enumerate(connector.replay(history)):
             if count % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
             for event in board.fold(notification, at):
-                if isinstance(event, CallEvent) and event.call.state.is_final and event.call.call_id not in known:
+                if not isinstance(event, CallEvent) or not event.call.state.is_final:
+                    continue
+                if event.call.call_id in known:
+                    ends.append((at, notification))
+                else:
                     over[event.call.call_id] = event
-        if not over:
-            return 0
-        for call_id in await journal.JOURNAL_THREADS.run(journal.logged, list(over)):
-            del over[call_id]
-        for event in over.values():
-            calllog.record(agent_id, event, connector=connector.name, fence=fence)
-        return len(over)
+        logged = await journal.JOURNAL_THREADS.run(journal.logged, list(over)) if over else set()
+        missed = [event for call_id, event in over.items() if call_id not in logged]
+        for event in missed:
+            calllog.record(desk.agent_id, event, connector=desk.connector, fence=desk.fence)
+        return Missed(len(missed), ends)

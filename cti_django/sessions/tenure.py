@@ -5,6 +5,7 @@ import contextlib
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.utils.crypto import salted_hmac
 
 from .. import calllog, metrics
 from ..calls.events import Call, Event
+from ..calls.notifications import Notification
 from ..conf import get_settings
 from ..connectors.base import Connector, Credentials
 from ..contacts.rights import rights_of
@@ -182,8 +184,7 @@ class Tenure:
                 return
             settings = get_settings()
             new_id = partial(call_id_for, f"{desk.agent_id} {desk.connector}")
-            if connector.endpoint:
-                await self._patiently(self._catch_up, connector, {call.call_id for call in calls}, new_id)
+            ends = await self._patiently(self._catch_up, connector, calls, new_id) if connector.endpoint else []
             session = AgentSession(
                 connector,
                 self._tell,
@@ -198,6 +199,9 @@ class Tenure:
             if taken_over := session.board.calls():
                 metrics.takeovers_total.inc()
                 self._log().taken_over(len(taken_over))
+            for at, said in ends:
+                for event in session.board.fold(said, at):
+                    await self._tell(event)
             await desk.show()
             await session.run()
         except (CTIError, ImproperlyConfigured, ValueError) as error:
@@ -213,17 +217,18 @@ class Tenure:
             if connector is not None:
                 self._deliveries.leave(connector)
 
-    async def _catch_up(self, connector: Connector, known: set[str], new_id: Callable[[str], str]) -> None:
-        """What the system has pushed goes to `connector` from now on; what nobody has heard, to the call log."""
-        desk = self.desk
+    async def _catch_up(
+        self, connector: Connector, calls: list[Call], new_id: Callable[[str], str]
+    ) -> list[tuple[datetime, Notification]]:
+        """Have `connector` hear what its system pushes; the ends, with their times, that `calls` have had meanwhile."""
         history = await self._deliveries.join(connector)
-        missed = await self._deliveries.log_missed(
-            desk.agent_id, connector, history, known=known, new_id=new_id, fence=desk.fence
-        )
-        if missed:
+        known = {call.call_id for call in calls if not call.state.is_final}
+        missed = await self._deliveries.log_missed(self.desk, connector, history, known=known, new_id=new_id)
+        if missed.count:
             await calllog.aflush(FLUSH_SECONDS)
-            recent_seconds = get_settings().recent_seconds
-            desk.recent = await WORK_THREADS.run(calllog.recent_calls, desk.agent_id, recent_seconds)
+            agent_id, seconds = self.desk.agent_id, get_settings().recent_seconds
+            self.desk.recent = await WORK_THREADS.run(calllog.recent_calls, agent_id, seconds)
+        return missed.ends
 
     def _connector(self, account: ConnectorAccount | None) -> Connector | None:
         self._set_policy(account)

@@ -153,6 +153,24 @@ async def test_a_call_that_rang_while_no_page_was_open_rings_when_one_is_and_one
     assert await CallRecord.objects.filter(agent=user, provider_call_id="missed").acount() == 1
 
 
+async def test_a_call_that_ends_while_nobody_listens_has_the_end_that_was_pushed():
+    user, key = await agent()
+    await account(user)
+    async with listening(key) as tab:
+        await push(**NEW_CALL, user_list=["Alice"])
+        await push(**{**NEW_CALL, "event": "answer"}, user="Alice")
+        call_id = (await tab.hear_event("CONNECTED"))["call"]["id"]
+    await until(lambda: not the_host().office.desks)
+    await push(**{**NEW_CALL, "event": "hangup"}, cause="normalClearing")
+    row = await WebhookDelivery.objects.alatest("pk")
+    assert (await CallRecord.objects.aget(call_id=call_id)).ended_at is None
+    async with listening(key, tab="tab-00000002"):
+        pass
+    await calllog.aflush(5)
+    ended = await CallRecord.objects.aget(agent=user)
+    assert (ended.call_id, ended.end_reason, ended.ended_at) == (call_id, "completed", row.received_at)
+
+
 async def test_the_answer_waits_for_no_session(monkeypatch):
     user, key = await agent()
     await account(user)
