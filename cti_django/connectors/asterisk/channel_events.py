@@ -60,8 +60,9 @@ def _dial_begin(channels: Channels, event: Event) -> Touched:
     dialler, dialled = _dial(channels, event)
     if dialled is not None and dialler is None and dialled.origin is Origin.UNKNOWN:
         dialled.origin = Origin.ORIGINATED
-    if dialler is not None:
+    if dialler is not None:  # what became of its last dial says nothing of this one
         dialler.far_cause = 0
+        dialler.answered_by = None
     return dialler, dialled
 
 

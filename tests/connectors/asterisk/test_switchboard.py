@@ -347,6 +347,12 @@ def test_a_call_that_another_phone_of_the_same_dial_answered():
     assert end(*ringing(), *others, E("Hangup", A, cause="16"))[1] is EndReason.ELSEWHERE
 
 
+def test_a_transfer_that_she_refused_was_not_answered_elsewhere():
+    away = [E("BridgeLeave", P, bridge="b1"), E("BridgeLeave", B, bridge="b1"), E("Hangup", B, cause="16")]
+    again = [E("DialBegin", P, A), E("Newstate", A, state="Ringing"), E("DialEnd", P, A, status="BUSY")]
+    assert end(*answered(B), *away, *again, E("Hangup", A, cause="17"))[1] is EndReason.REJECTED
+
+
 def test_a_call_that_was_answered_while_a_local_channel_rang_her():
     others = [E("DialBegin", P, B), E("DialEnd", P, B, status="ANSWER"), E("DialEnd", P, ONE, status="CANCEL")]
     assert end(*RINGING_THROUGH_LOCAL, *others, E("Hangup", A, cause="16"))[1] is EndReason.ELSEWHERE
