@@ -195,7 +195,7 @@ async def _knock(application: Callable[..., Awaitable[None]], path: str) -> int:
 
     serving = asyncio.ensure_future(application(scope, receive, send))
     try:
-        await asyncio.wait({serving, said}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([serving, said], return_when=asyncio.FIRST_COMPLETED)
         if serving.done() and not said.done():
             serving.result()
             return 0

@@ -34,8 +34,9 @@ from ..connectors.base import Credentials
 from ..models import ConnectorAccount
 from ..sessions import bus
 from ..sessions.access import PERMISSION, may_use_telephone
-from ..sessions.desk import Desk, PopPolicy
+from ..sessions.desk import Desk
 from ..sessions.herald import ask_for_veto
+from ..sessions.pop import PopPolicy
 from ..sessions.registry import build_connector
 from ..sessions.session import AgentSession, CommandAnswer, LinkState, SessionState, call_id_for
 from ..threads import DatabaseThreads
@@ -346,8 +347,8 @@ def _commit() -> None:
     for connection in connections.all(initialized_only=True):
         ours = [each for each in connection.run_on_commit if each[1].__module__.startswith("cti_django.")]
         connection.run_on_commit = [each for each in connection.run_on_commit if each not in ours]
-        for _, act, _ in ours:
-            act()
+        for each in ours:
+            each[1]()
 
 
 def _look_up(agent: Any) -> tuple[ConnectorAccount | None, bool]:

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from argparse import ArgumentParser
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, TypeVar
 
 from django.contrib.auth import get_user_model
@@ -139,7 +139,7 @@ class _Examination:
                 async with asyncio.timeout(STEP_SECONDS):
                     await steps.aclose()
 
-    async def _steps(self) -> AsyncIterator[Finding]:
+    async def _steps(self) -> AsyncGenerator[Finding, None]:
         found = surroundings.examine_settings()
         for finding in found:
             yield finding
@@ -179,7 +179,7 @@ class _Examination:
 
 def _agent_named(name: str) -> Any:
     users = get_user_model()._default_manager
-    found = users.filter(**{get_user_model().USERNAME_FIELD: name}).first()
+    found = users.filter(**{str(get_user_model().USERNAME_FIELD): name}).first()
     if found is None:
         with contextlib.suppress(ValueError, ValidationError):
             found = users.filter(pk=name).first()
