@@ -18,6 +18,7 @@ Deviates: a request that is too large for a datagram is sent as one all the same
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ..exceptions import SIPMessageError
@@ -312,7 +313,8 @@ class UserAgent(Identity):
                 self._fault("A response that nobody waits for was dropped.")
             return
         if via.params.get("received") or via.params.get("rport"):
-            self._learn_address(via)
+            with suppress(SIPMessageError):  # what cannot be an address is of no use, but the answer is
+                self._learn_address(via)
         self._sent.receive_response(response, now)
 
     def _learn_address(self, via: Via) -> None:

@@ -157,3 +157,12 @@ def test_whatever_the_order_a_number_is_new_at_most_once_and_only_upwards(number
     served = [n for n in numbers if dialog.receive_request(from_peer(cseq=n)) is Arrival.NEXT]
     assert served == sorted(set(served))
     assert not numbers or served[-1] == max(numbers)
+
+
+def test_an_ack_bears_the_number_of_its_invite_and_counts_for_nothing():
+    dialog = a_dialog(("Record-Route", "<sip:p1;lr>"))
+    ack = dialog.new_ack(1)
+    assert (str(ack.cseq), ack.uri, ack.to.tag) == ("1 ACK", "sip:bob@host:5066", "b")
+    assert ack.headers.get_all("Route") == ["<sip:p1;lr>"]
+    assert "Via" not in ack.headers
+    assert str(dialog.new_request("BYE").cseq) == "2 BYE"

@@ -145,3 +145,18 @@ def test_the_repr_shows_no_values():
         repr(Headers([("From", "sip:+442079460018@x"), ("Authorization", "secret")]))
         == "<Headers: From, Authorization>"
     )
+
+
+def test_a_line_may_be_put_in_front_of_all_others():
+    headers = Headers([("From", "<sip:a@b>"), ("Via", "SIP/2.0/UDP second"), ("To", "<sip:c@d>")])
+    headers.prepend("v", "SIP/2.0/UDP first")
+    assert [name for name, _ in headers.items()] == ["Via", "Via", "From", "To"]
+    assert headers.get_all("Via") == ["SIP/2.0/UDP first", "SIP/2.0/UDP second"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("To", "<sip:x@y>"), ("Via", "a\r\nX: 1"), ("no name", "x")])
+def test_what_cannot_be_added_cannot_be_put_in_front(name, value):
+    headers = Headers([("To", "<sip:c@d>")])
+    with pytest.raises(SIPMessageError):
+        headers.prepend(name, value)
+    assert list(headers.items()) == [("To", "<sip:c@d>")]

@@ -316,6 +316,7 @@ def test_the_peer_tells_where_it_sees_us(params, address):
     response.headers.prepend("Via", via) if "<" not in via else response.headers.add("Via", via.replace("<x>", '"<x>"'))
     alice.receive(response)
     assert alice.agent.public_address == address
+    assert alice.said() == ["200 OPTIONS"]
 
 
 def test_what_is_abandoned_is_told_to_nobody_and_what_has_no_usage_goes_on():
