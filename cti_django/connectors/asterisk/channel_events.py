@@ -71,9 +71,7 @@ def _dial_state(channels: Channels, event: Event) -> Touched:
     if event.get("DialStatus") not in _RINGS or dialled is None:
         return dialler, dialled
     if event["DialStatus"] == "RINGING":
-        dialled.has_rung = True
-        if dialled.state == "Down":
-            dialled.state = "Ringing"
+        dialled.advance("Ringing")
     return dialled, *(_far_rings(channels, dialler) if dialler else ())
 
 

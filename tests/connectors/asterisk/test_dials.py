@@ -144,6 +144,16 @@ def test_the_far_end_is_told_by_her_own_dial_only():
     assert talks.remote.number == "+33612345678"
 
 
+@pytest.mark.parametrize("order", [(MINE, FAR), (FAR, MINE)])
+def test_both_in_one_bridge_are_connected_even_if_nobody_said_that_the_far_end_answered(order):
+    board = dialling()
+    hear(board, *RINGS, E("Newstate", MINE, state="Up"), E("DialBegin", MINE, FAR))
+    first, second = order
+    assert hear(board, E("BridgeEnter", first, bridge="b1")) == []
+    (talks,) = hear(board, E("BridgeEnter", second, bridge="b1"))
+    assert talks.state == "CONNECTED"
+
+
 def test_only_so_many_click_to_calls_are_kept(monkeypatch):
     monkeypatch.setattr("cti_django.connectors.asterisk.dials.MAX_PENDING", 3)
     board = dialling()

@@ -375,6 +375,11 @@ def test_a_call_that_she_refused(cause):
     assert end(*ringing(), E("Hangup", A, cause=cause))[1] is EndReason.REJECTED
 
 
+def test_a_call_that_she_refused_rang_even_if_only_its_caller_was_told():
+    rings = E("DialState", P, A, status="RINGING")
+    assert end(*ringing()[:-1], rings, E("Hangup", A, cause="17"))[1] is EndReason.REJECTED
+
+
 def test_a_phone_that_was_busy_before_it_rang():
     assert end(*ringing()[:-1], E("Hangup", A, cause="17"))[1] is EndReason.BUSY
 
