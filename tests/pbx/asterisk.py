@@ -50,18 +50,23 @@ def agent_did(agent: str) -> str:
     return f"+4420794600{agent[2:]}" if agent.startswith("10") else f"+442079460{agent}"
 
 
-def port_pair() -> int:
-    """A port that is free for UDP and for TCP."""
+def port_pair(neighbours: int = 0) -> int:
+    """A port that is free for UDP and for TCP, and so are that many behind it."""
     for port in random.sample(_PORTS, 200):
-        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                stream.bind(("127.0.0.1", port))
-                datagrams.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if all(map(_is_free, range(port, port + 1 + neighbours))):
             return port
     raise RuntimeError("no free port")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            stream.bind(("127.0.0.1", port))
+            datagrams.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class Asterisk:
@@ -83,7 +88,7 @@ class Asterisk:
     def __init__(self, home: Home, folder: Path, agents: int = 10) -> None:
         self.home, self.folder = home, folder
         self.agents = tuple(str(1001 + place) for place in range(agents))
-        self.sip_port, self.sip_tls_port, self.public_port = port_pair(), port_pair(), port_pair()
+        self.sip_port, self.sip_tls_port, self.public_port = port_pair(), port_pair(), port_pair(1)
         self.http_port, self.https_port = port_pair(), port_pair()
         self.ami_port, self.ami_tls_port = port_pair(), port_pair()
         self.secret = secrets.token_hex(12)

@@ -17,6 +17,9 @@ __all__ = ["Phone", "phone"]
 SECONDS = 15.0
 """Within this a phone does what it is told, or what the test waits for has happened."""
 
+ATTEMPTS = 3
+"""Another phone that starts may have taken one of its ports."""
+
 _APPLICATIONS = ("account", "menu", "ctrl_tcp")
 _MODULES = (*_APPLICATIONS, "g711", "aubridge")
 
@@ -67,7 +70,7 @@ class Phone:
         is_outside: bool = False,
     ) -> None:
         self.pbx, self.agent = pbx, agent
-        self._port = pbx.public_port if is_outside else port_pair()
+        self._is_outside = is_outside
         registration = "regint=0;catchall=yes" if is_outside else "regint=300"
         self._folder = folder
         self._account = (
@@ -145,6 +148,18 @@ class Phone:
 
     async def start(self) -> None:
         """Switch it on and wait until it is registered."""
+        for attempt in range(ATTEMPTS):
+            try:
+                async with asyncio.timeout(SECONDS):
+                    await self._start()
+                return
+            except (TimeoutError, OSError) as problem:
+                await self.stop()
+                if attempt == ATTEMPTS - 1:
+                    complaint = f"phone {self.agent} did not register: {problem!r}\n{self.log()[-2_000:]}"
+                    raise AssertionError(complaint) from None
+
+    async def _start(self) -> None:
         control = port_pair()
         self._configure(control)
         with (self._folder / "log").open("ab") as log:
@@ -152,14 +167,9 @@ class Phone:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond, and outlives no loop
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
             )
-        try:
-            async with asyncio.timeout(SECONDS):
-                await self._connect(control)
-                while "regint=0" not in self._account and "OK" not in await self._tell("reginfo"):
-                    await self._next_news(0.05)
-        except (TimeoutError, OSError) as problem:
-            await self.stop()
-            raise AssertionError(f"phone {self.agent} did not register: {problem!r}\n{self.log()[-2_000:]}") from None
+        await self._connect(control)
+        while not self._is_outside and "OK" not in await self._tell("reginfo"):
+            await self._next_news(0.05)
 
     async def stop(self) -> None:
         """Pull the plug: it does not say goodbye."""
@@ -181,7 +191,7 @@ class Phone:
     def _configure(self, control: int) -> None:
         rtp = random.randrange(28_000, 31_900, 20)
         config = _CONFIG.format(
-            sip=self._port,
+            sip=self.pbx.public_port if self._is_outside else port_pair(1),  # it listens on the next one, for TLS
             control=control,
             rtp=rtp,
             rtp_end=rtp + 99,

@@ -88,7 +88,7 @@ class Line:
         self._numbers = itertools.count(1)
         self._is_called = False
         self._ringing, self._answered, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._acknowledged, self._replied = asyncio.Event(), asyncio.Event()
+        self._acknowledged, self._replied, self._settled = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     # -- what the test does and waits for ---------------------------------------------------------------------------
 
@@ -103,15 +103,14 @@ class Line:
         self._network.send(self._response(code))
 
     async def hang_up(self) -> None:
-        """End the call; a caller who has not been answered yet gives up."""
-        if self._over.is_set():
-            return
-        if self._answered.is_set():
+        """End the call; a caller who has not been answered yet gives up, unless she is answered at that moment."""
+        if not self._answered.is_set():
+            await self._network.repeat(self._request("CANCEL"), self._replied)
+            self._replied.clear()
+            await self._wait(self._settled, "did not end")
+        if not self._over.is_set():
             self._over.set()
             await self._network.repeat(self._request("BYE"), self._replied)
-        else:
-            await self._network.repeat(self._request("CANCEL"), self._replied)
-            await self.over()
 
     async def rings(self) -> None:
         """Wait until the called party's phone rings."""
@@ -190,6 +189,7 @@ class Line:
         else:
             self.code = message.status
             self._over.set()
+        self._settled.set()
         self._network.send(self._request("ACK"))
 
     # -- a called party ---------------------------------------------------------------------------------------------
