@@ -1,8 +1,11 @@
 """The ground that the contract tests stand on: lines that are opened and closed again, and what always holds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -27,6 +30,7 @@ __all__ = ["CALLER", "NAME", "ContractGround", "commands", "unknown_call"]
 CALLER, NAME = "+442079460018", "Dana Field"
 _FORBIDDEN = frozenset(map(chr, (*range(32), *range(127, 160), 0x2028, 0x2029, 0x200B, 0x202E)))
 _POLL_SECONDS = 0.01
+_IS_OURS: ContextVar[bool] = ContextVar("cti_django.testing", default=False)
 
 _FIELDS: dict[str, str] = {
     "call_id": "c1",
@@ -107,13 +111,20 @@ class ContractGround:
     @asynccontextmanager
     async def leaving_nothing(self, world: ConnectorWorld) -> AsyncIterator[None]:
         """What happens inside leaves no task behind, and no connection if the world counts them."""
-        before = asyncio.all_tasks()
-        yield
+        begun: list[asyncio.Task[Any]] = []
+        loop = asyncio.get_running_loop()
+        former, ours = loop.get_task_factory(), _IS_OURS.set(True)
+        loop.set_task_factory(partial(_task, former, begun))
+        try:
+            yield
+        finally:
+            loop.set_task_factory(former)
+            _IS_OURS.reset(ours)
         for _ in range(round(self.patience_seconds / _POLL_SECONDS)):  # a connection takes a moment to close
-            if not (asyncio.all_tasks() - before or self.lines(world)):
+            if all(task.done() for task in begun) and not self.lines(world):
                 break
             await asyncio.sleep(_POLL_SECONDS)
-        assert asyncio.all_tasks() - before == set()
+        assert [task for task in begun if not task.done()] == []
         assert self.lines(world) == 0, "connections were left open"
 
     @staticmethod
@@ -160,3 +171,12 @@ class ContractGround:
         for text in (party.number_raw, party.name, party.number, party.extension):
             assert len(text) <= MAX_RAW, f"a party's text has {len(text)} characters"
             assert not _FORBIDDEN & set(text), f"control characters in {text!r}"
+
+
+def _task(former: Callable[..., Any] | None, begun: list[asyncio.Task[Any]], *args: Any, **more: Any) -> Any:
+    """A task factory that notes what the test, and whatever it has begun, begins; the world's own tasks are not."""
+    loop, coroutine = args
+    task = former(loop, coroutine, **more) if former else asyncio.Task(coroutine, loop=loop, **more)
+    if _IS_OURS.get():
+        begun.append(task)
+    return task
