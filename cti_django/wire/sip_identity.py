@@ -24,11 +24,11 @@ class Identity:
         "_address",
         "_contact",
         "_contact_user",
-        "_name",
         "_random",
         "_route",
         "_sent_by",
         "allow",
+        "name",
         "supported",
         "transport",
         "uri",
@@ -42,18 +42,18 @@ class Identity:
         *,
         contact_user: str = "",
         route: tuple[str, ...] = (),
-        name: str = "",
-        allow: tuple[str, ...] = (),
-        supported: tuple[str, ...] = (),
         random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._address = address
         self.uri = parse_uri(address)
         self.transport = transport
         self._contact_user = contact_user or self.uri.user
-        self._name = name
-        self.allow = allow
-        self.supported = frozenset(supported)
+        self.name = ""
+        """What we call ourselves in User-Agent; "" for nothing."""
+        self.allow: tuple[str, ...] = ()
+        """The methods that we serve."""
+        self.supported: frozenset[str] = frozenset()
+        """The option tags that we understand."""
         self._random = random
         self.sent_by = sent_by
         self.route = route
@@ -145,8 +145,8 @@ class Identity:
                 headers.add("Supported", ", ".join(sorted(self.supported)))
         if request.method == "INVITE" and "Allow" not in headers:
             headers.add("Allow", self.allowed)
-        if self._name and "User-Agent" not in headers:
-            headers.add("User-Agent", self._name)
+        if self.name and "User-Agent" not in headers:
+            headers.add("User-Agent", self.name)
         params: dict[str, str | None] = {"branch": MAGIC_COOKIE + self._random(9).hex()}
         if self.transport not in _WEBSOCKETS:
             params["rport"] = None

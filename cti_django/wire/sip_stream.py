@@ -80,7 +80,7 @@ class SIPStream:
     def _read_head(self) -> bool:
         """Look for the end of the headers; True when the length of the message is known."""
         end = self._buffer.find(_PING, self._scanned)
-        if max(end, 0 if end >= 0 else len(self._buffer)) > MAX_HEAD:
+        if (end if end >= 0 else len(self._buffer)) > MAX_HEAD:
             raise SIPMessageError("The headers of a message are too long.")
         if end < 0:
             self._scanned = max(0, len(self._buffer) - len(_PING) + 1)

@@ -95,17 +95,8 @@ class UserAgent(Identity):
         logs_in_ahead: bool = True,
         random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        super().__init__(
-            address,
-            transport,
-            sent_by,
-            contact_user=contact_user,
-            route=route,
-            name=user_agent,
-            allow=allow,
-            supported=supported,
-            random=random,
-        )
+        super().__init__(address, transport, sent_by, contact_user=contact_user, route=route, random=random)
+        self.name, self.allow, self.supported = user_agent, allow, frozenset(supported)
         self.reliable = transport != "UDP"
         """Whether the flow delivers by itself."""
         self._accept = accept
@@ -208,13 +199,13 @@ class UserAgent(Identity):
         served = self._served.find(request) if self._served.needs(request) else None
         tag = to_tag or (served.tag if served is not None else self.new_tag())
         response = request.reply(status, reason, to_tag=tag if status > 100 else "")
-        makes_dialog = 100 < status < 300 and request.method in _MAKES_DIALOG
-        for route in request.headers.get_all("Record-Route") if makes_dialog else ():
-            response.headers.add("Record-Route", route)
         for name, value in headers:
             response.headers.add(name, value)
-        if makes_dialog and "Contact" not in response.headers:
-            response.headers.add("Contact", str(self.contact))
+        if 100 < status < 300 and request.method in _MAKES_DIALOG:
+            for route in request.headers.get_all("Record-Route"):
+                response.headers.add("Record-Route", route)
+            if "Contact" not in response.headers:
+                response.headers.add("Contact", str(self.contact))
         if content_type:
             response.headers.add("Content-Type", content_type)
         response.body = body
