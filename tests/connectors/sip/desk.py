@@ -9,6 +9,7 @@ from typing import Any
 
 from cti_django.calls.board import CallBoard
 from cti_django.calls.events import Call, CallEvent
+from cti_django.calls.notifications import Snapshot
 from cti_django.calls.numbers import NumberPlan
 from cti_django.connectors.base import Credentials
 from cti_django.connectors.sip.connector import SIPConnector
@@ -30,6 +31,7 @@ class Desk:
         ids = itertools.count(1)
         self.board = CallBoard(new_id=lambda _: f"call-{next(ids)}")
         self.events: list[Any] = []
+        self.snapshots = 0
         self.error: ConnectorError | None = None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -48,6 +50,7 @@ class Desk:
     async def _listen(self) -> None:
         try:
             async for notification in self.connector.notifications():
+                self.snapshots += isinstance(notification, Snapshot)
                 self.events += self.board.fold(notification, datetime.now(UTC))
                 self._changed.set()
         except ConnectorError as error:
