@@ -26,7 +26,7 @@ from ...calls.commands import (
 )
 from ...calls.events import Call
 from ...calls.notifications import DialNotification, Notification, PresenceNotification, SessionNotification
-from ...calls.numbers import NumberPlan
+from ...calls.numbers import NumberPlan, Party
 from ...exceptions import CommandRefused, ConnectionLost, ConnectorError, LoginRefused, NotCapable
 from ..base import Connector, Credentials, Finding
 from ..stream import NotificationStream
@@ -63,6 +63,7 @@ class AsteriskConnector(Connector):
         everything = {command for need in needs(self._options) for command in need.commands}
         self.capabilities = capabilities_of(self._options, everything)
         self._is_logged_out = False
+        self._dials_in_doubt: dict[str, tuple[str, Party]] = {}
         self._stream = NotificationStream()
         self._manager: Manager | None = None
         self._member: Member | None = None
@@ -170,7 +171,7 @@ class AsteriskConnector(Connector):
         self.capabilities = capabilities_of(self._options, manager.commands)
         self._member = Member(device=self._device, say=self._say, fail=self._fail, room=self._stream.room)
         manager.join(self._member)
-        self._dialler = Dialler(manager, self._options, self._extension, self._stream.put)
+        self._dialler = Dialler(manager, self._options, self._extension, self._dials_in_doubt, self._stream.put)
         self._control = CallControl(
             manager, self._options, self._extension, self.number_plan, self._dialler, self._lose_capability
         )
@@ -180,6 +181,7 @@ class AsteriskConnector(Connector):
         self._say(SessionNotification(name="SUBSCRIBED", uri=f"user:{self._extension}"))
         snapshot = manager.switchboard.snapshot(self._device)
         self._say(snapshot)
+        self._dialler.settle_doubts()
         self._say(SessionNotification(name="READY"))
         self._spawn(self._standing.begin())
         for leg in snapshot.legs:  # held before the line was lost, or by another process

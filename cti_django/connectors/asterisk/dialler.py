@@ -15,6 +15,7 @@ from .options import Options
 __all__ = ["Dialler"]
 
 IN_DOUBT = "The line was lost while the call was being placed; it may come about all the same."
+LOST = "The line was lost before your phone answered."
 
 
 class Dialler:
@@ -26,15 +27,24 @@ class Dialler:
     Args:
         manager: connected, and watching her device.
         extension: hers.
+        in_doubt: those that an earlier line was lost over: {command_id: (channel_id, destination)}; kept up to date.
         say: hears what becomes of them.
     """
 
-    __slots__ = ("_extension", "_manager", "_options", "_say", "_waiting")
+    __slots__ = ("_extension", "_in_doubt", "_manager", "_options", "_say", "_waiting")
 
-    def __init__(self, manager: Manager, options: Options, extension: str, say: Callable[[Notification], None]) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        options: Options,
+        extension: str,
+        in_doubt: dict[str, tuple[str, Party]],
+        say: Callable[[Notification], None],
+    ) -> None:
         self._manager = manager
         self._options = options
         self._extension = extension
+        self._in_doubt = in_doubt
         self._say = say
         self._waiting: dict[str, tuple[str, Party]] = {}  # command_id -> (channel_id, destination)
 
@@ -75,6 +85,15 @@ class Dialler:
         """The channel's id of a click-to-call whose phone still rings, "" if there is none."""
         return self._waiting.get(command_id, ("",))[0]
 
+    def settle_doubts(self) -> None:
+        """All channels were listed anew: say what became of the calls that an earlier line was lost over."""
+        device = self._options.device_of(self._extension)
+        for command_id, (channel_id, destination) in self._in_doubt.items():
+            self._waiting[command_id] = (channel_id, destination)
+            if self._manager.switchboard.leg(device, channel_id) is None:
+                self._settle(command_id, DialStage.FAILED, LOST)
+        self._in_doubt.clear()
+
     def abandon(self, cause: str) -> None:
         """Give up whatever still waits; the agent hears `cause`."""
         for command_id in list(self._waiting):
@@ -97,6 +116,8 @@ class Dialler:
         if waiting is None:
             return
         channel_id, destination = waiting
-        if stage is DialStage.FAILED:
+        if stage is DialStage.DOUBTFUL:
+            self._in_doubt[command_id] = waiting
+        else:
             self._manager.switchboard.originations.withdraw(channel_id)
         self._say(DialNotification(command_id=command_id, destination=destination, stage=stage, cause=cause))

@@ -162,6 +162,29 @@ async def test_a_line_that_is_lost_while_a_dial_waits_leaves_it_in_doubt(pbx):
         assert isinstance(heard.error, ConnectionLost)
 
 
+@pytest.mark.parametrize("rings_on", [True, False])
+async def test_what_became_of_a_dial_in_doubt_is_told_by_the_next_line(pbx, rings_on):
+    async with online(pbx) as (connector, heard):
+        await connector.execute(commands.Dial(command_id="d", number="1002"))
+        channel_id = (await pbx.next("Originate"))["ChannelId"]
+        await pbx.stop()
+        await heard.until_over()
+        await connector.close()
+        if rings_on:
+            row = {"Channel": "PJSIP/1001-00000001", "Uniqueid": channel_id, "Linkedid": channel_id}
+            pbx.channels.append(row | {"ChannelStateDesc": "Ringing", "Application": "AppDial2"})
+        await pbx.start()
+        await connector.open()
+        again = Listener(connector, heard.board)
+        await again.until_ready()
+        if rings_on:
+            pbx.say({"Event": "OriginateResponse", "Response": "Success", "Uniqueid": channel_id})
+            await again.until_event("ACCEPTED")
+        else:
+            assert (await again.until_event("CANCEL")).call.cause == dialler.LOST
+        await connector.close()
+
+
 async def test_an_originate_without_answer_leaves_the_dial_in_doubt(pbx):
     pbx.replies["Originate"] = lambda _: None
     async with online(pbx, request_seconds=0.05) as (connector, heard):
