@@ -3,9 +3,15 @@
 import asyncio
 import json
 import logging
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
 import time
 from base64 import b64encode
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -466,3 +472,23 @@ def test_a_decision_that_fails_or_comes_late_is_none(settings, caplog, name):
     answer = Client().post(f"/cti/webhook/zammad/{SECRET}/", NEW_CALL)
     assert (answer.status_code, json.loads(answer.content)) == (200, {})
     assert "442079460018" not in caplog.text
+
+
+# -- as its page says -------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "connectors" / "webhook.md"
+
+
+@pytest.mark.parametrize("program", ["bash", "python"])
+def test_the_signed_requests_of_the_page_are_let_in_by_a_server_of_any_kind(program, live_server, settings):
+    if program == "bash" and not (shutil.which("curl") and shutil.which("openssl")):
+        pytest.skip("curl or openssl is not installed")
+    settings.ALLOWED_HOSTS = ["*"]
+    begin, end = {"bash": ("    body='", "\n\nThe same"), "python": ("    import hashlib", "\n\nRepeat")}[program]
+    code = begin + PAGE.read_text().partition(begin)[2].partition(end)[0]
+    code = textwrap.dedent(code).replace("https://crm.example.com", live_server.url).replace("/main/", "/signed/")
+    command = ["bash", "-ec", code] if program == "bash" else [sys.executable, "-c", code]
+    environment = {**os.environ, "WEBHOOK_SECRET": SECRET, "no_proxy": "*"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert WebhookDelivery.objects.get().provider_call_id == "17-4"
