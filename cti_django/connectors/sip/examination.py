@@ -96,15 +96,16 @@ async def _connections(options: Options, targets: list[Target]) -> AsyncIterator
 async def _online(connector: "SIPConnector", number: str) -> AsyncIterator[Finding]:
     said = connector.notifications()
     is_watched = True
-    async with asyncio.timeout(READY_SECONDS) as limit:
-        try:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
             async for notification in said:
                 if isinstance(notification, SessionNotification) and notification.code == "no_dialog_events":
                     is_watched = False
                 if isinstance(notification, SessionNotification) and notification.name == "READY":
                     break
-        except TimeoutError:
-            limit.reschedule(None)
+    except TimeoutError:
+        yield Finding(step="Watch calls", ok=False, message="The server said nothing more.", advice=NO_HINT)
+        return
     if is_watched:
         yield Finding(step="Watch calls", ok=True, message="The server tells about this user's calls.")
     else:
