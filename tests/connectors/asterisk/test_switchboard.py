@@ -600,6 +600,16 @@ def test_who_was_asked_before_the_list_is_who_she_speaks_with_if_the_caller_hang
     assert (leg.state, leg.consult, leg.remote.extension) == (CallState.CONNECTED, None, "1002")
 
 
+def test_whom_she_asked_before_may_be_whom_she_speaks_with_later():
+    board = switchboard()
+    back = [E("BridgeLeave", A, bridge="b2"), E("BridgeEnter", A, bridge="b1")]
+    hear(board, *consulting(), *back)
+    stale = row(A, state="Up", bridge_id="b1", connected="1002", name="Blaise Pascal")
+    assert listed(stale, board=board).remote.number == "+33123456789"
+    hear(board, E("NewConnectedLine", A, connected="+33123456789"))
+    assert listed(stale, board=board).remote.extension == "1002"
+
+
 def test_who_calls_a_phone_that_rings_is_known_after_a_list():
     board = switchboard()
     board.begin_snapshot()
@@ -691,6 +701,13 @@ def test_a_channel_that_gets_another_name_is_the_same_phones():
     hear(board, *answered(), E("Rename", A, Newname="PJSIP/1001-0000000a"))
     assert board.leg("PJSIP/1001", CALL).name == "PJSIP/1001-0000000a"
     assert states(hear(board, E("Hangup", A))) == [CallState.HANGUP]
+
+
+def test_a_local_channel_that_gets_another_name_leads_to_its_other_end_still():
+    board = switchboard()
+    named = "Local/1001@ring-0000000b;"
+    hear(board, *RINGING_THROUGH_LOCAL, E("Rename", ONE, Newname=f"{named}1"), E("Rename", TWO, Newname=f"{named}2"))
+    assert board.peer(board.leg("PJSIP/1001", CALL)).name == P["Channel"]
 
 
 # -- presence ---------------------------------------------------------------------------------------------------------
