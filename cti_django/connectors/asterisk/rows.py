@@ -64,6 +64,8 @@ def link(channels: Channels) -> None:
 def _join(channel: Channel, first: Channel) -> None:
     if channel.origin is Origin.DIALLED and channel.dialled_by is None:
         channel.dialled_by = first
+        if first.answered_by is not None and first.answered_by.is_gone:
+            first.answered_by = None  # by an earlier dial's phone, such as one that has handed the call over
     if channel.is_up and (channel.on_music or first.on_music) and not (channel.bridge or first.bridge):
         channel.last_peer, first.last_peer = first, channel
         park(channel)
