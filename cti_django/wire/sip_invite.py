@@ -34,7 +34,7 @@ class InviteClientTransaction(Transaction):
         reliable: whether the transport delivers by itself; then the request is never sent again.
     """
 
-    __slots__ = ("_ack", "_interval", "key", "request", "timed_out")
+    __slots__ = ("_ack", "_interval", "_is_cancelled", "key", "request", "timed_out")
 
     def __init__(self, request: SIPRequest, now: float, *, reliable: bool) -> None:
         super().__init__(reliable=reliable)
@@ -43,6 +43,7 @@ class InviteClientTransaction(Transaction):
         self.request = request
         self.timed_out = False
         self._ack = b""
+        self._is_cancelled = False
         self._out.append(bytes(request))
         self._interval = T1
         self._end_deadline = now + _WAIT  # Timer B
@@ -82,10 +83,11 @@ class InviteClientTransaction(Transaction):
         """The CANCEL, to be sent in a transaction of its own; the call is given up 64*T1 later, whatever comes.
 
         Returns:
-            None unless there was a provisional response and no final one: only then may it be sent (9.1).
+            None unless there was a provisional response and no final one: only then may it be sent (9.1), and once.
         """
-        if self.state is not TransactionState.PROCEEDING:
+        if self.state is not TransactionState.PROCEEDING or self._is_cancelled:
             return None
+        self._is_cancelled = True
         self._end_deadline = now + _WAIT
         return _belonging("CANCEL", self.request, self.request.headers["To"])
 

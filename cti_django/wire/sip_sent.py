@@ -203,9 +203,7 @@ class SentRequests:
 
     def _send_cancel(self, exchange: Exchange, now: float) -> None:
         invite = exchange.transaction
-        if not isinstance(invite, InviteClientTransaction) or (invite.key[0], "CANCEL") in self._all:
-            return
-        request = invite.cancel(now)
+        request = invite.cancel(now) if isinstance(invite, InviteClientTransaction) else None
         if request is not None:
             cancelling = Exchange(None)
             transaction = cancelling.transaction = NonInviteClientTransaction(request, now, reliable=self._reliable)

@@ -378,9 +378,11 @@ def test_a_cancel_waits_for_the_first_word_and_its_user_hears_487():
     assert (cancel.method, cancel.vias[0].branch, cancel.cseq.number) == ("CANCEL", invite.vias[0].branch, 1)
     alice.agent.cancel(invite, alice.now)
     alice.receive(answer(cancel, 200))
+    alice.receive(answer(invite, 180))
+    assert alice.sent() == []
     alice.receive(answer(invite, 487))
     assert [message.method for message in alice.sent()] == ["ACK"]
-    assert alice.said() == ["100 INVITE", "487 INVITE"]
+    assert alice.said() == ["100 INVITE", "180 INVITE", "487 INVITE"]
 
 
 def test_an_acceptance_that_crosses_the_cancel_is_hung_up_and_its_user_hears_487():
