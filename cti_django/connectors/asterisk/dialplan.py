@@ -18,6 +18,6 @@ async def check_number(manager: Manager, options: Options, context: str, digits:
     """
     if not options.check_numbers or "ShowDialPlan" not in manager.commands:
         return
-    answer = await manager.list("ShowDialPlan", [("Context", context), ("Extension", digits)])
+    answer = await manager.ask_list("ShowDialPlan", [("Context", context), ("Extension", digits)])
     if answer.get("Response") == "Error" and "did not find extension" in answer.get("Message", "").lower():
         raise CommandRefused("The telephone system does not know that number.", code="number_refused")

@@ -12,7 +12,7 @@ from ...calls.states import CallState
 from ...exceptions import ConnectionLost, ConnectorError
 from ..base import Connector, Finding
 from .line import AMILine, Message
-from .manager import allowed_commands, log_in, open_line
+from .login import allowed_commands, log_in, open_line
 from .options import Options
 from .rights import needs
 
@@ -142,7 +142,7 @@ async def _clock(line: AMILine) -> Finding:
 async def _phone(line: AMILine, options: Options, extension: str) -> Finding:
     step = "Find the agent's phone"
     known: list[Message] = []
-    await line.list("ExtensionStateList", on_item=known.append)
+    await line.ask_list("ExtensionStateList", on_item=known.append)
     hint = next((item for item in known if item.get("Exten") == extension), None)
     device = options.device_of(extension)
     if hint is None:
@@ -173,7 +173,7 @@ async def _contexts(line: AMILine, options: Options, commands: frozenset[str]) -
     missing = []
     for context, exten in wanted:
         headers = [("Context", context), *([("Extension", exten)] if exten else [])]
-        answer = await line.list("ShowDialPlan", headers)
+        answer = await line.ask_list("ShowDialPlan", headers)
         if answer.get("Response") != "Success":
             missing.append(f"{exten}@{context}" if exten else context)
     if missing:
@@ -186,7 +186,7 @@ async def _contexts(line: AMILine, options: Options, commands: frozenset[str]) -
 async def _queues(line: AMILine, options: Options) -> Finding:
     step = "Find the queues"
     known: set[str] = set()
-    await line.list("QueueStatus", on_item=lambda item: known.add(item.get("Queue", "")))
+    await line.ask_list("QueueStatus", on_item=lambda item: known.add(item.get("Queue", "")))
     if missing := [queue for queue in options.queues if queue not in known]:
         advice = "Compare the option queues with queues.conf."
         return Finding(step=step, ok=False, message=f"There is no queue {', '.join(missing)}.", advice=advice)

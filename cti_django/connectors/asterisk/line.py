@@ -23,6 +23,7 @@ CHUNK = 65_536  # bytes that are read, and told, at a time
 MAX_UNSENT = 262_144  # bytes that may wait for a PBX that takes nothing
 MAX_LISTED = 50_000
 """Entries of one list: more than any PBX has calls, extensions and queue members together."""
+LOG_SECONDS = 60.0
 LIST_PATIENCE = 4  # a list may take so many times as long as an answer
 
 
@@ -94,6 +95,7 @@ class AMILine:
         self._listings: dict[str, _Listing] = {}
         self._greeted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._heard_at = asyncio.get_running_loop().time()
+        self._silent_until = 0.0
         self._is_waiting_for_room = False
         self._lost: ConnectionLost | None = None
         self._tasks = [asyncio.create_task(self._read())]
@@ -134,7 +136,7 @@ class AMILine:
         finally:
             self._answers.pop(action_id, None)
 
-    async def list(
+    async def ask_list(
         self,
         name: str,
         headers: Iterable[tuple[str, str]] = (),
@@ -218,8 +220,7 @@ class AMILine:
                 self._wire.receive_data(data)
                 for message in self._wire.messages_received():
                     self._hear(message)
-                for fault in self._wire.faults_received()[:1]:
-                    logger.warning("%s: %s", self.where, fault)
+                self._note(self._wire.faults_received())
                 if self._wire.banner and not self._greeted.done():
                     self._greeted.set_result(self._wire.banner)
                 self._is_waiting_for_room = True
@@ -234,6 +235,12 @@ class AMILine:
             # A fault of ours in reading must end in a sentence and a new line, not in a silent one.
             logger.exception("Reading a manager line failed")
             self._lose(ConnectionLost("The telephone line failed unexpectedly.", code="internal_error"))
+
+    def _note(self, faults: list[str]) -> None:
+        """Log what could not be read, now and then: there may be no end of it."""
+        if faults and self._heard_at >= self._silent_until:
+            self._silent_until = self._heard_at + LOG_SECONDS
+            logger.warning("%s: %s", self.where, faults[0])
 
     def _hear(self, message: Message) -> None:
         if "Event" not in message:

@@ -9,8 +9,7 @@ lost; their sessions come back one by one, and the first to come opens it again.
 """
 
 import asyncio
-import hashlib
-import ssl
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +18,18 @@ from weakref import WeakKeyDictionary
 from ...calls.notifications import Notification
 from ...calls.numbers import NumberPlan
 from ...exceptions import ConnectionLost, ConnectorError, LoginRefused
-from .line import AMILine, Message, reach
+from .line import AMILine, Message
+from .login import allowed_commands, log_in, open_line
 from .options import Options
 from .switchboard import Switchboard
 
 __all__ = ["Manager", "Member"]
 
-EVENTS = "call,agent,reporting,system"
-"""What is wanted; the manager's rights narrow it. `system` brings Shutdown and FullyBooted, which are not needed."""
+logger = logging.getLogger(__name__)
+
 ROOM_SECONDS = 5.0  # an agent's session that takes nothing for so long is let go of: the others would wait with it
 SETTLE_SECONDS = 1.0
+LOG_SECONDS = 60.0  # between two tracebacks
 _SNAPSHOT = ("CoreShowChannels", "ExtensionStateList", "QueueStatus")
 
 
@@ -72,6 +73,7 @@ class Manager:
         self._to_relieve: dict[Member, None] = {}  # those that were told something since the last look
         self._watchers: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._settling: asyncio.TimerHandle | None = None
+        self._silent_until = 0.0
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -157,11 +159,11 @@ class Manager:
         """Send one action; its response. See ``AMILine.ask``."""
         return await self._open_line().ask(name, headers)
 
-    async def list(
+    async def ask_list(
         self, name: str, headers: Iterable[tuple[str, str]] = (), *, on_item: Callable[[Message], None] | None = None
     ) -> Message:
         """Send an action that is answered with a list. See ``AMILine.list``."""
-        return await self._open_line().list(name, headers, on_item=on_item)
+        return await self._open_line().ask_list(name, headers, on_item=on_item)
 
     async def until(self, is_so: Callable[[], bool], seconds: float) -> bool:
         """Wait until what the PBX tells makes `is_so` true; whether it did within `seconds`.
@@ -222,14 +224,15 @@ class Manager:
             line.keep_alive()
             self._settle()
         finally:
-            self._opening = None
+            if self._opening is asyncio.current_task():
+                self._opening = None
 
     async def _take_snapshot(self, line: AMILine) -> None:
         self.switchboard.begin_snapshot()
         try:
             for name in _SNAPSHOT:
                 if name in self.commands:
-                    await line.list(name)
+                    await line.ask_list(name)
         except ConnectionLost as lost:
             self._lose(lost)  # half a list says nothing, and a PBX that does not end one is not well
             raise
@@ -244,10 +247,21 @@ class Manager:
             case "FullyBooted" if self._line is not None:
                 self._begin_refresh(self._line)  # it was still starting when it was asked what there is
             case _:
-                self._tell(self.switchboard.receive(event))
+                self._tell(self._received(event))
         for future, is_so in list(self._watchers.items()):
             if not future.done() and is_so():
                 future.set_result(None)
+
+    def _received(self, event: Message) -> Iterable[tuple[str, Notification]]:
+        try:
+            return self.switchboard.receive(event)
+        except Exception:
+            # One event that we misread must not cost all agents their lines, again with each of its kind.
+            now = asyncio.get_running_loop().time()
+            if now >= self._silent_until:
+                self._silent_until = now + LOG_SECONDS
+                logger.exception("An event of the telephone system was not understood")
+            return []
 
     def _settle(self) -> None:
         """Now and then: what the switchboard held back because more might have come."""
@@ -292,80 +306,8 @@ class Manager:
             member.fail(ConnectionLost(str(lost), code=lost.code))
 
 
-async def open_line(
-    options: Options,
-    *,
-    on_event: Callable[[Message], None],
-    on_lost: Callable[[ConnectionLost], None],
-    room: Callable[[], Awaitable[None]],
-) -> AMILine:
-    """A line to the PBX that `options` name: open, greeted, not logged in.
-
-    Raises:
-        ConnectionLost: it cannot be had, or what is there is no manager interface.
-    """
-    host, port = options.address
-    reader, writer = await reach(host, port, _verifying_context(options.ca_file) if options.tls else None)
-    line = AMILine(
-        reader,
-        writer,
-        where=f"{host}:{port}",
-        on_event=on_event,
-        on_lost=on_lost,
-        room=room,
-        request_seconds=options.request_seconds,
-        ping_seconds=options.ping_seconds,
-    )
-    try:
-        await line.banner()
-    except BaseException:
-        await line.close()
-        raise
-    return line
-
-
-async def log_in(line: AMILine, options: Options) -> None:
-    """Log in as the manager. The secret itself travels over TLS, or if the PBX offers no challenge.
-
-    Raises:
-        ConnectionLost: no answer, or there is no room for another log-in of that name.
-        LoginRefused: the PBX refuses the name or the secret.
-
-    Source: Asterisk's documentation, AMI actions Challenge and Login.
-    """
-    if not options.username or not options.secret:
-        raise LoginRefused("The manager's name and secret are missing in the settings.", code="no_credentials")
-    proof = [("Secret", options.secret)]
-    if not options.tls:
-        challenge = (await line.ask("Challenge", [("AuthType", "MD5")])).get("Challenge", "")
-        if challenge:
-            digest = hashlib.md5(f"{challenge}{options.secret}".encode(), usedforsecurity=False).hexdigest()
-            proof = [("AuthType", "MD5"), ("Key", digest)]
-    answer = await line.ask("Login", [("Username", options.username), *proof, ("Events", EVENTS)])
-    if "in use" in answer.get("Message", "").lower():
-        raise ConnectionLost("The manager's name is in use, and the PBX allows it only once.", code="in_use")
-    if answer.get("Response") != "Success":
-        raise LoginRefused("The telephone system refuses the manager's name or secret.", code="manager_refused")
-
-
-async def allowed_commands(line: AMILine) -> frozenset[str]:
-    """The actions that the manager may use: Asterisk lists no others.
-
-    Source: Asterisk's documentation, AMI action ListCommands.
-    """
-    answer = await line.ask("ListCommands")
-    return frozenset(answer) - {"Response", "ActionID", "Message"}
-
-
 def _task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """A task for several to wait for; if nobody does any more, what went wrong in it is nobody's."""
     task = asyncio.create_task(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
-
-
-def _verifying_context(ca_file: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file or None)
-    except (OSError, ssl.SSLError):
-        raise ConnectionLost(f"The certificate file {ca_file} cannot be read.", code="certificate") from None

@@ -1,5 +1,6 @@
 """How an agent stands: her queues, her pause, and whether she may be disturbed."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -56,11 +57,9 @@ class Standing:
                 values.append(item.get("Val", ""))
 
             key = [("Family", self._options.dnd_family), ("Key", self._extension)]
-            try:
-                await self._manager.list("DBGet", key, on_item=hear)
-            except (CommandRefused, ConnectionLost):
-                return  # the line is gone, and another one begins with this
-            self._is_dnd = bool(values and values[0])
+            with contextlib.suppress(CommandRefused, ConnectionLost):
+                await self._manager.ask_list("DBGet", key, on_item=hear)
+                self._is_dnd = bool(values and values[0])
         if self._queues.queues or self._is_dnd is not None:
             self._tell()
 

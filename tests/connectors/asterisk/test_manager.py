@@ -325,6 +325,46 @@ async def test_after_a_lost_line_the_first_to_come_opens_it_for_all_and_what_end
         await agent.close()
 
 
+async def test_an_event_that_we_misread_costs_nobody_the_line_and_is_logged_once(pbx, monkeypatch, caplog):
+    connector = AsteriskWorld(pbx).connector()
+    await connector.open()
+    heard = Listener(connector)
+    receive = connector._manager.switchboard.receive
+
+    def misread(event):
+        if event["Event"] == "Odd":
+            raise KeyError("a fault of ours")
+        return receive(event)
+
+    monkeypatch.setattr(connector._manager.switchboard, "receive", misread)
+    pbx.say({"Event": "Odd"}, {"Event": "Odd"})
+    FakeCall(pbx).ring()
+    await heard.until_event("RINGING")
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+    await connector.close()
+
+
+async def test_what_cannot_be_read_is_skipped_and_logged_once(pbx, caplog):
+    connector = AsteriskWorld(pbx).connector()
+    await connector.open()
+    heard = Listener(connector)
+    for _ in range(3):
+        pbx.lines[0].send_raw(b"Event: Newchannel\r\nChannel: " + b"x" * 100_000 + b"\r\n\r\n")
+    FakeCall(pbx).ring()
+    await heard.until_event("RINGING")
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    await connector.close()
+
+
+async def test_a_connection_is_had_again_after_everybody_has_left_it(pbx):
+    connector = AsteriskWorld(pbx).connector()
+    for _ in range(2):
+        await connector.open()
+        await connector.close()
+    await pbx.until(lambda: not pbx.lines)
+    assert pbx.logins == 2
+
+
 # -- floods ---------------------------------------------------------------------------------------------------
 
 
