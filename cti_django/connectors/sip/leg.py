@@ -284,6 +284,9 @@ class Leg:
             self._agent.respond(request, 489, now, headers=(("Allow-Events", "refer"),))
             return
         self._agent.respond(request, 200, now)
+        referred = self._answers.get("REFER")
+        if referred is not None and not referred.done():
+            referred.set_result(SIPResponse(202, ""))  # the answer itself was lost, or is late (RFC 6665 4.1.2.4)
         status = _sipfrag_status(request.body)
         is_last = (request.headers.get("Subscription-State") or "").strip().lower().startswith("terminated")
         if 100 <= status < 200 and self._on_progress is not None:

@@ -22,7 +22,7 @@ async def playing(scenario: str, folder: Path, *, calls: int) -> AsyncIterator[i
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     arguments = ["-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", "127.0.0.1", "-p", str(port), "-m", str(calls)]
-    arguments += ["-nd", "-nostdin", "-recv_timeout", "9000", "-trace_err", "-error_file", "errors.log"]
+    arguments += ["-nd", "-nostdin", "-recv_timeout", "60000", "-trace_err", "-error_file", "errors.log"]
     process = await asyncio.create_subprocess_exec(
         program("sipp"), *arguments, cwd=folder, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )

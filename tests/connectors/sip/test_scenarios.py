@@ -72,20 +72,20 @@ class LossyRelay(asyncio.DatagramProtocol):
             self._transport.sendto(data, to)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_calls_come_through_a_network_that_loses_and_doubles_a_tenth(seed, tmp_path: Path):
-    async with playing("phone_that_refers", tmp_path, calls=10) as port:
+    async with playing("phone_that_refers", tmp_path, calls=6) as port:
         loop = asyncio.get_running_loop()
         transport, relay = await loop.create_datagram_endpoint(
             lambda: LossyRelay(("127.0.0.1", port), seed), local_addr=("127.0.0.1", 0)
         )
         relayed = transport.get_extra_info("sockname")[1]
-        async with at_desk(relayed, click_to_call="refer", watch="1006") as desk:
-            for number in range(1, 9):
+        async with at_desk(relayed, click_to_call="refer") as desk:
+            for number in range(1, 5):
                 await desk.connector.execute(Dial(command_id=f"d{number}", number=NUMBER))
                 await desk.until_so(lambda n=number: [name for name, _ in desk.calls].count("HANGUP") == n, 30)
         transport.close()
         assert relay.lost
         assert relay.doubled
         names = [name for name, _ in desk.calls]
-        assert [names.count(name) for name in ("INITIAL", "ACCEPTED", "CONNECTED", "HANGUP")] == [8, 8, 8, 8]
+        assert [names.count(name) for name in ("INITIAL", "ACCEPTED", "CONNECTED", "HANGUP")] == [4, 4, 4, 4]
