@@ -32,6 +32,7 @@ F4 = {
     "views",
     "webhooks",
 }
+DJANGO_TESTING = {"testing.connection", "testing.fixtures"}  # the part of the kit that is for projects
 DJANGO = {"django", "encrypted_fields", "phonenumbers"}
 
 # Part of the house -> (parts of the house that it may import, packages from elsewhere that it may import)
@@ -44,7 +45,7 @@ FLOORS: dict[str, tuple[set[str], set[str]]] = {
     "connectors.transports": (F1, {"aiohttp", "yarl"}),
     "connectors.sip.locate": (F1, {"dns"}),
     "testing": (F1 | {"testing"}, {"pytest"}),
-    "testing.fixtures": (F1 | F2 | F3 | {"testing"}, DJANGO | {"pytest"}),
+    **{part: (F1 | F2 | F3 | {"testing"}, DJANGO | {"pytest"}) for part in DJANGO_TESTING},
     "sandbox": (F0_WIRE | {"sandbox"}, {"aiohttp", "yarl"}),
     **dict.fromkeys(F2, (F1 | F2, DJANGO)),
     "metrics": (F1 | F2, {"prometheus_client"}),
@@ -198,7 +199,7 @@ def test_the_lower_floors_load_without_django() -> None:
     names = [
         "cti_django" if module == "__init__" else f"cti_django.{module}"
         for module in modules()
-        if module.partition(".")[0] in parts and module != "testing.fixtures"
+        if module.partition(".")[0] in parts and module not in DJANGO_TESTING
     ]
     code = (
         "import importlib, sys\n"

@@ -10,9 +10,7 @@ In an async test each verb has its twin: ``await pbx.aring(...)``.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,8 +18,6 @@ from itertools import count
 from typing import Any, TypeVar
 
 import pytest
-from django.db import connections
-from django.urls import get_script_prefix, set_script_prefix
 
 from .. import calllog, contacts
 from ..calls.commands import Dial, parse_command
@@ -40,6 +36,7 @@ from ..sessions.pop import PopPolicy
 from ..sessions.registry import build_connector
 from ..sessions.session import AgentSession, CommandAnswer, LinkState, SessionState, call_id_for
 from ..threads import DatabaseThreads
+from .connection import commit, one_connection
 from .fake_connector import FakeConnector
 
 __all__ = ["PBX", "Pop", "pbx"]
@@ -230,7 +227,7 @@ class PBX:
         raise RuntimeError("This is an async test: await pbx.aring(...), pbx.aanswer(...) and so on.")
 
     async def _line(self, agent: Any) -> _Line:
-        await _THREADS.run(_commit)
+        await _THREADS.run(commit)
         line = self._lines.get(agent.pk)
         if line is None:
             line = self._lines[agent.pk] = await self._open(agent)
@@ -342,53 +339,10 @@ async def _end_all_tasks() -> None:
 _THREADS = DatabaseThreads(1, "cti-testing")
 
 
-def _commit() -> None:
-    """Do what this app does after a commit: the transaction around a test never ends in one."""
-    for connection in connections.all(initialized_only=True):
-        ours = [each for each in connection.run_on_commit if each[1].__module__.startswith("cti_django.")]
-        connection.run_on_commit = [each for each in connection.run_on_commit if each not in ours]
-        for each in ours:
-            each[1]()
-
-
 def _look_up(agent: Any) -> tuple[ConnectorAccount | None, bool]:
     """The agent's account, and whether she may use the telephone, as the database has it now."""
     fresh = type(agent)._default_manager.get(pk=agent.pk)
     return ConnectorAccount.objects.filter(user_id=agent.pk).first(), may_use_telephone(fresh)
-
-
-@contextmanager
-def _one_connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have all database work done on the test's own connection: it sees what the test's transaction holds.
-
-    On one thread: the test waits for it meanwhile, so that the connection is never used by two at once.
-    """
-    shared = {alias: connections[alias] for alias in connections}
-
-    def begin() -> None:
-        for alias, connection in shared.items():
-            connections[alias] = connection
-
-    pool = ThreadPoolExecutor(1, thread_name_prefix="cti-testing", initializer=begin)
-
-    def submit(_self: DatabaseThreads, function: Callable[..., T], *args: Any, **kwargs: Any) -> "Future[T]":
-        prefix = get_script_prefix()
-
-        def act() -> T:
-            set_script_prefix(prefix)
-            return function(*args, **kwargs)
-
-        return pool.submit(act)
-
-    for connection in shared.values():
-        connection.inc_thread_sharing()
-    monkeypatch.setattr(DatabaseThreads, "submit", submit)
-    try:
-        yield
-    finally:
-        pool.shutdown(wait=True)
-        for connection in shared.values():
-            connection.dec_thread_sharing()
 
 
 @pytest.fixture
@@ -418,7 +372,7 @@ def pbx(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[PB
         return await publish(agent_id, envelope)
 
     monkeypatch.setattr(bus, "publish", note)
-    with _one_connection(monkeypatch):
+    with one_connection(monkeypatch):
         try:
             yield telephones
         finally:
