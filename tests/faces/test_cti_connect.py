@@ -9,11 +9,14 @@ import sys
 import pytest
 
 from cti_django.calls.commands import Answer, Dial, Link, Logout, Subscribe, Transfer, TwoFactorCode, parse_command
+from cti_django.calls.notifications import PresenceNotification
 from cti_django.connectors.base import Credentials
 from cti_django.connectors.voipstudio.connector import VoIPstudioConnector
 from cti_django.exceptions import InvalidCommand
 from cti_django.management.commands import cti_connect
 from cti_django.management.commands.cti_connect import parse_line
+from cti_django.sessions.session import SessionState
+from cti_django.testing import FakeConnector
 from tests.connectors.voipstudio.fake_service import TOKEN, FakeService, dialog, document
 
 
@@ -239,3 +242,15 @@ async def test_a_connector_whose_accounts_have_no_password_asks_for_none(run):
     await terminal.until("READY")
     terminal.say("logout")
     assert await terminal.end() == 0
+
+
+async def test_how_the_agent_stands_with_the_queues_is_said_once_for_each_change(capsys):
+    terminal = cti_connect._Terminal(FakeConnector(Credentials(), {}))
+    in_queue = PresenceNotification(queues={"support": True, "sales": False}, is_dnd=True)
+    for presence in (in_queue, in_queue, PresenceNotification(is_paused=True), PresenceNotification()):
+        await terminal._tell(SessionState(presence=presence))
+    assert capsys.readouterr().err.splitlines() == [
+        "Queues: not sales, support. Do not disturb.",
+        "Paused.",
+        "Takes calls.",
+    ]

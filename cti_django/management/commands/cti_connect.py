@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ...calls.commands import Command as CTICommand
 from ...calls.commands import Logout, TwoFactorCode, parse_command
 from ...calls.events import Event, EventName, SessionEvent
+from ...calls.notifications import PresenceNotification
 from ...connectors.base import Connector, Credentials
 from ...exceptions import InvalidCommand
 from ...sessions.registry import build_connector, connector_class
@@ -142,6 +143,14 @@ def typed_credentials(username: str) -> Credentials:
     return Credentials(username=username, password=password)
 
 
+def _in_words(presence: PresenceNotification) -> str:
+    """ "Queues: support, not sales. Paused. Do not disturb." """
+    queues = ", ".join(name if is_in else f"not {name}" for name, is_in in sorted(presence.queues.items()))
+    words = [f"Queues: {queues}." if queues else "", "Paused." if presence.is_paused else ""]
+    words.append("Do not disturb." if presence.is_dnd else "")
+    return " ".join(filter(None, words)) or "Takes calls."
+
+
 class _Terminal:
     """One session between stdin and stdout."""
 
@@ -151,6 +160,7 @@ class _Terminal:
         self._moved = asyncio.Event()
         self._stop = asyncio.Event()
         self._has_logged_out = False
+        self._presence: PresenceNotification | None = None
 
     async def run(self) -> bool:
         """Run the session; whether it ended as the agent wanted."""
@@ -176,6 +186,9 @@ class _Terminal:
             self._moved.set()
             if said.retry_at is not None:
                 sys.stderr.write(f"{said.message} Next attempt at {said.retry_at:%H:%M:%S} UTC.\n")
+            if said.presence is not None and said.presence != self._presence:
+                sys.stderr.write(f"{_in_words(said.presence)}\n")
+            self._presence = said.presence
             return
         self._print(said)
 
