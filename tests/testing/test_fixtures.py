@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -207,7 +208,7 @@ SECRET_KEY = SALT_KEY = "x"
 USE_TZ = True
 ROOT_URLCONF = "crm_urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DATABASES = {"default": <database>}
 INSTALLED_APPS = ["cti_django", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "crm"]
 """,
     "crm_urls.py": """
@@ -269,11 +270,22 @@ def test_and_with_committed_data(pbx, alice, dana):
 }
 
 
-def test_a_project_with_nothing_but_a_database_in_memory_uses_it_as_documented(tmp_path: Path):
+MEMORY = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A database in memory, and one with real transactions and connections."""
+    if request.param == "sqlite":
+        return MEMORY
+    return request.getfixturevalue("postgres_server").database("crm")
+
+
+def test_a_project_uses_it_as_documented(tmp_path: Path, database: dict[str, Any]):
     for name, text in PROJECT.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(text.replace("<database>", repr(database)))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--ds=crm_settings", "-p", "no:cacheprovider"],
         cwd=tmp_path,
