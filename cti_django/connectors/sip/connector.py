@@ -10,7 +10,7 @@ Source: RFC 3261, 3263, 4235, 6665; docs/connectors/sip.md says what of them is 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -127,7 +127,7 @@ class SIPConnector(Connector):
         self._network.hold()
         try:
             async with self._network.turn(self._options.server.url or f"sip://{self._options.server.host}"):
-                self._line = await reach(self._options, self._network, self._resolver, self._new_line)
+                self._line = await reach(self._options, self._network, self._resolver, self._new_line, self._fail)
         except SIPMessageError:
             await self.close()
             raise LoginRefused("That is no user name of a telephone account.", code="no_credentials") from None
@@ -185,7 +185,7 @@ class SIPConnector(Connector):
 
     # -- the line -----------------------------------------------------------------------------------------------
 
-    def _new_line(self, flow: Flow) -> tuple[SIPLine, UserAgent]:
+    def _new_line(self, flow: Flow, on_lost: Callable[[ConnectionLost], None]) -> tuple[SIPLine, UserAgent]:
         username = self.credentials.username
         agent = UserAgent(
             address=str(self._options.address(username)),
@@ -196,7 +196,7 @@ class SIPConnector(Connector):
             route=self._options.route,
             accept="application/dialog-info+xml, application/sdp, message/sipfrag",
         )
-        line = SIPLine(flow.socket, agent, on_event=self._hear, on_lost=self._fail, room=self._stream.room)
+        line = SIPLine(flow.socket, agent, on_event=self._hear, on_lost=on_lost, room=self._stream.room)
         return line, agent
 
     def _go_online(self, line: Line) -> None:

@@ -6,6 +6,7 @@ Source: RFC 3263 4.3 (the next machine, when one does not answer or says 503), R
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ...exceptions import ConnectionLost, LoginRefused
 from ...wire.sip_exchange import read_seconds
@@ -21,6 +22,7 @@ from .sockets import Flow, connect, connect_websocket
 __all__ = ["Line", "Question", "knock", "reach"]
 
 ANSWER_SECONDS = 4.0
+NewLine = Callable[[Flow, Callable[[ConnectionLost], None]], tuple[SIPLine, UserAgent]]
 WRONG_PASSWORD = "The telephone system refuses this user name or password."  # noqa: S105 - a sentence
 
 
@@ -61,12 +63,14 @@ async def reach(
     options: Options,
     network: Network,
     resolver: Resolver,
-    new_line: Callable[[Flow], tuple[SIPLine, UserAgent]],
+    new_line: NewLine,
+    on_lost: Callable[[ConnectionLost], None],
 ) -> Line:
     """A line to the first machine that answers.
 
     Args:
-        new_line: puts a user agent on an open socket.
+        new_line: puts a user agent on an open socket; what is called when that is lost is its other argument.
+        on_lost: hears why the line that was returned is gone.
 
     Raises:
         ConnectionLost: none answers, or all say that they cannot now.
@@ -74,23 +78,38 @@ async def reach(
     """
     server = options.reached
     if server.url:
-        return await _try(lambda: connect_websocket(server, network), new_line)
+        return await _try(lambda: connect_websocket(server, network), new_line, on_lost)
     lost = ConnectionLost(f"{server.host} cannot be reached.")
     for target in await locate(server, resolver):
         try:
-            return await _try(lambda target=target: connect(target, server, options.ca_file), new_line)  # type: ignore[misc]
+            return await _try(partial(connect, target, server, options.ca_file), new_line, on_lost)
         except ConnectionLost as error:
             lost = error
     raise lost
 
 
 async def _try(
-    connect_flow: Callable[[], Awaitable[Flow]], new_line: Callable[[Flow], tuple[SIPLine, UserAgent]]
+    connect_flow: Callable[[], Awaitable[Flow]], new_line: NewLine, on_lost: Callable[[ConnectionLost], None]
 ) -> Line:
     flow = await connect_flow()
-    line, agent = new_line(flow)
+    losses: list[ConnectionLost] = []
+
+    def lose(error: ConnectionLost) -> None:
+        if knocking.done():
+            on_lost(error)
+        else:
+            losses.append(error)
+            knocking.cancel()
+
+    line, agent = new_line(flow, lose)
+    knocking = asyncio.create_task(knock(line, agent))
     try:
-        answer = await knock(line, agent)
+        try:
+            answer = await knocking
+        except asyncio.CancelledError:
+            if losses:
+                raise losses[0] from None
+            raise
         if answer is None:
             raise ConnectionLost("The telephone system does not answer.", code="timed_out")
         if answer.status in (401, 407):

@@ -1,4 +1,4 @@
-"""What Asterisk does not do, played by SIPp: challenges, refusals, redirections, routes, forks, a network that loses."""
+"""What Asterisk does not do, played by SIPp: challenges, refusals, redirections, routes, forks, a lossy network."""
 
 import asyncio
 import random
