@@ -336,7 +336,7 @@ class UserAgent(Identity):
             self._receive_cancel(request, now)
         elif method not in self.allow:
             self._refuse(request, 405, "A request of another method was answered 405.", now, Allow=self.allowed)
-        elif unsupported := ", ".join(set(request.headers.get_all("Require")) - self.supported):
+        elif "Require" in request.headers and (unsupported := self._unsupported(request)):
             message = "A request that requires too much was answered 420."
             self._refuse(request, 420, message, now, Unsupported=unsupported)
         else:
@@ -361,6 +361,9 @@ class UserAgent(Identity):
             elif not self._is_answered:
                 status = 480 if request.method == "INVITE" else 481
                 self._refuse(request, status, f"A request that belongs to nothing was answered {status}.", now)
+
+    def _unsupported(self, request: SIPRequest) -> str:
+        return ", ".join(sorted(set(request.headers.get_all("Require")) - self.supported))
 
     def _receive_cancel(self, cancel: SIPRequest, now: float) -> None:
         served = self._served.find(cancel, "INVITE")
