@@ -120,7 +120,7 @@ def _rights(options: Options, commands: frozenset[str]) -> list[Finding]:
         elif missing := sorted(need.commands - commands):
             advice = f"Add {need.right} to `write` in manager.conf, and have Asterisk load the module of that action."
             message = f"“{name}” is not possible: {', '.join(missing)} is not allowed."
-            findings.append(Finding(step=step, ok=False, message=message, advice=advice))
+            findings.append(Finding(step=step, ok=False if need.is_missed else None, message=message, advice=advice))
     if all(finding.ok is None for finding in findings):
         findings.insert(0, Finding(step=step, ok=True, message="Everything that the settings ask for."))
     return findings

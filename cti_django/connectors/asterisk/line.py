@@ -48,7 +48,7 @@ async def reach(host: str, port: int, tls: ssl.SSLContext | None) -> tuple[async
         detail = error.verify_message or "it cannot be verified"
         raise ConnectionLost(f"The certificate of {where} is not trusted: {detail}.", code="certificate") from None
     except ssl.SSLError:
-        raise ConnectionLost(f"{where} does not speak TLS as it should.", code="certificate") from None
+        raise ConnectionLost(f"{where} does not speak TLS as it should.", code="not_ami") from None
     except TimeoutError:
         raise ConnectionLost(f"{where} did not answer in time.", code=UNREACHABLE) from None
     except (OSError, ValueError):

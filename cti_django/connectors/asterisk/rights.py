@@ -1,7 +1,7 @@
 """What a manager may do, as what an agent can do; and which right of manager.conf is missing for the rest."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...calls.commands import Capability
 from .options import Options
@@ -19,6 +19,7 @@ class Need:
         right: the class of right in manager.conf (`write`) that allows them.
         option: the connector's option that it needs too, "" for none.
         is_chosen: whether the options ask for it at all.
+        is_missed: whether it is a fault if the rights lack.
     """
 
     capability: Capability
@@ -26,6 +27,7 @@ class Need:
     right: str
     option: str = ""
     is_chosen: bool = True
+    is_missed: bool = True
 
 
 def needs(options: Options) -> list[Need]:
@@ -58,7 +60,7 @@ def needs(options: Options) -> list[Need]:
         need(Capability.HOLD, "Redirect Bridge", "call", "hold_context", bool(options.hold_context)),
         need(Capability.DTMF, "PlayDTMF", "call"),
         need(Capability.QUEUES, "QueueAdd QueueRemove", "agent", "queues", bool(options.queues)),
-        need(Capability.PAUSE, "QueuePause", "agent"),
+        replace(need(Capability.PAUSE, "QueuePause", "agent"), is_missed=bool(options.queues)),
         need(Capability.DND, "DBPut DBDel", "system", "dnd_family", bool(options.dnd_family)),
         need(Capability.DIRECTORY, "ExtensionStateList", "reporting"),
     ]

@@ -69,11 +69,15 @@ class FakeCall:
         self._list()
 
     def answer(self) -> None:
-        """The agent picks up."""
+        """The agent picks up, and the two are connected."""
+        self.pick_up()
+        self.join(f"bridge-{self.serial}")
+
+    def pick_up(self) -> None:
+        """The agent picks up; a moment later the two will be connected."""
         self._become(self.phone, "Up")
         self._say("DialEnd", self.side(self.caller), self.side(self.phone, "Dest"), [("DialStatus", "ANSWER")])
         self._become(self.caller, "Up")
-        self.join(f"bridge-{self.serial}")
 
     def join(self, bridge: str) -> None:
         """The two are connected."""

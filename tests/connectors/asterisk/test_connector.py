@@ -316,6 +316,25 @@ async def test_a_hold_parks_both_and_a_resume_joins_them(pbx):
         await heard.until_event("CONNECTED", 2)
 
 
+async def test_a_hold_waits_until_the_two_are_connected(pbx):
+    async with online(pbx) as (connector, heard):
+        call = FakeCall(pbx)
+        call.ring()
+        call.pick_up()
+        await heard.until_event("CONNECTED")
+
+        async def park(asked):
+            call.park()
+
+        pbx.hooks["Redirect"] = park
+        holding = asyncio.ensure_future(give(connector, heard, commands.Hold))
+        await connector.refresh()
+        assert pbx.named("Redirect") == []
+        call.join("bridge")
+        await holding
+        assert len(pbx.named("Redirect")) == 1
+
+
 async def test_a_hold_that_does_not_come_about_is_reported(pbx, monkeypatch):
     monkeypatch.setattr(call_control, "TOGETHER_SECONDS", 0.05)
     async with talking(pbx) as (connector, heard, _):

@@ -59,7 +59,7 @@ async def test_a_port_where_something_else_listens(pbx):
 
 async def test_a_server_without_tls_where_tls_is_wanted(pbx):
     (found,) = await failed(pbx, tls=True)
-    assert found.step == "Reach the manager interface"
+    assert "options port and tls" in found.advice
 
 
 async def test_a_wrong_secret_and_it_is_not_shown(pbx):
@@ -80,10 +80,16 @@ async def test_a_wrong_secret_and_it_is_not_shown(pbx):
 )
 async def test_a_right_that_is_missing_is_named_with_what_it_costs(missing, capability, right):
     async with FakePBX(commands=ALL - {missing}) as pbx:
-        (found,) = await failed(pbx, dnd_family="DND")
+        pbx.members = [{"Queue": "sales", "Location": "PJSIP/1001"}]
+        (found,) = await failed(pbx, dnd_family="DND", queues=["sales"])
         assert f"“{capability}”" in found.message
         assert missing in found.message
         assert f"Add {right} to `write`" in found.advice
+
+
+async def test_without_queues_nobody_misses_the_pause():
+    async with FakePBX(commands=ALL - {"QueuePause"}) as pbx:
+        assert await failed(pbx) == []
 
 
 async def test_a_manager_without_reporting_is_told_so():
