@@ -90,6 +90,8 @@ class Played:
             assert scene.expected
             assert scene.told == {place.agent: story for place, story in scene.expected}
         except BaseException:
+            for agent, story in scene.told.items():
+                print(f"{agent}:", *story, sep="\n    ")
             print(f"{name} took {scene.seconds:.1f} s\n--- Asterisk's log ---\n{self._log[-LOG_SHOWN:]}")
             raise
 

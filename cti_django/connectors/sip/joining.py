@@ -168,6 +168,8 @@ class Joiner:
         if call.dialogs.get(name) not in (CallState.CONNECTED, CallState.ON_HOLD) or leg.remote == call.remote:
             return False
         if second is None:
+            if any(same_party(each.remote, leg.remote) for each in self._just_ended):
+                return True  # a document that comes late
             ringing = (each for each in self._calls.values() if each.rings_here and each is not call)
             second = next((each for each in ringing if same_party(each.remote, leg.remote)), None)
             second = second or self._add(f"{name} 2", leg.direction, leg.remote)
@@ -195,7 +197,7 @@ class Joiner:
 
     def _is_late(self, leg: LegNotification, is_bare: bool, call: _Call) -> bool:
         if call.direction is Direction.INBOUND:
-            return same_party(leg.remote, call.remote)
+            return is_bare or same_party(leg.remote, call.remote)
         return is_bare or same_party(leg.remote, self._own)  # her own phone has rung for what she clicked
 
     def _begin_call(self, leg: LegNotification, is_bare: bool) -> _Call:
@@ -230,6 +232,7 @@ class Joiner:
         if call is None:
             call = self._add(self._free_line() or key, Direction.INBOUND, remote)
             call.local = local
+            self._take_late_dialogs(call)
         elif call.remote.kind is PartyKind.UNAVAILABLE or (remote.name and not call.remote.name):
             call.remote = remote
         call.rings_here = True
@@ -251,10 +254,19 @@ class Joiner:
             self._later(GRACE_SECONDS, lambda: self._end_unanswered(call))
 
     def _may_be(self, call: _Call, remote: Party) -> bool:
-        if call.is_ours or call.rings_here or not call.dialogs or call.direction is not Direction.INBOUND:
+        is_documented = bool(call.dialogs) or any(each is call for each in self._second.values())
+        if call.is_ours or call.rings_here or not is_documented or call.direction is not Direction.INBOUND:
             return False
         is_unanswered = call.state in (None, CallState.RINGING)
-        return is_unanswered and (call.remote.kind is PartyKind.UNAVAILABLE or same_party(call.remote, remote))
+        is_silent = call.remote.kind is PartyKind.UNAVAILABLE or call.remote.kind is remote.kind is PartyKind.WITHHELD
+        return is_unanswered and (is_silent or same_party(call.remote, remote))
+
+    def _take_late_dialogs(self, call: _Call) -> None:
+        """A document that seemed to be late was this call's: one call may ring as soon as another has ended."""
+        for name, each in self._by_dialog.items():
+            if each.is_over and each.dialogs.get(name) is CallState.RINGING:
+                self._by_dialog[name] = call
+                call.dialogs[name] = each.dialogs.pop(name)
 
     def _end_unanswered(self, call: _Call) -> None:
         if call.state in (None, CallState.RINGING):

@@ -191,6 +191,61 @@ def test_a_caller_who_waits_is_a_call_of_her_own_that_the_shadow_contact_tells(p
     ]
 
 
+@pytest.mark.parametrize("shadow_first", [True, False])
+def test_a_caller_who_waits_is_one_call_whoever_tells_first(play, shadow_first):
+    play.hear(EARLY)
+    play.hear(dialog("confirmed"))
+    waits = dialog("early", caller="+4930123456", display="Lise Meitner", direction="recipient")
+    tell = [lambda: play.joiner.rang("second", LISE, OWN), lambda: play.hear(waits)]
+    for each in tell if shadow_first else tell[::-1]:
+        each()
+    play.joiner.stopped("second", elsewhere=False)
+    play.hear(dialog("confirmed"))
+    play.wait(5)
+    play.hear(dialog("terminated"))
+    assert play.story == [
+        "c1 RINGING in Marie Curie",
+        "c1 CONNECTED in Marie Curie",
+        "c2 RINGING in Lise Meitner",
+        "c2 HANGUP in Lise Meitner: missed",
+        "c1 HANGUP in Marie Curie: completed",
+    ]
+
+
+@pytest.mark.parametrize("shadow_first", [True, False])
+def test_a_caller_who_withholds_her_number_is_one_call_whoever_tells_first(play, shadow_first):
+    withheld = classify("sip:anonymous@anonymous.invalid", "Anonymous", PLAN)
+    hidden = dialog("early", caller="anonymous", display="Anonymous", direction="recipient")
+    tell = [lambda: play.joiner.rang("invite", withheld, OWN), lambda: play.hear(hidden)]
+    for each in tell if shadow_first else tell[::-1]:
+        each()
+    assert {line.split()[0] for line in play.story} == {"c1"}
+
+
+def test_a_bare_document_that_comes_after_the_end_is_no_new_call(play):
+    play.joiner.rang("invite", MARIE, OWN)
+    play.joiner.stopped("invite", elsewhere=False)
+    play.hear(dialog("early", direction="recipient"))
+    play.hear(dialog("terminated"))
+    play.wait(5)
+    assert play.story == ["c1 RINGING in Marie Curie", "c1 HANGUP in Marie Curie: missed"]
+
+
+def test_one_that_seemed_to_come_after_the_end_may_be_the_next_calls(play):
+    play.joiner.rang("invite", MARIE, OWN)
+    play.joiner.stopped("invite", elsewhere=False)
+    play.hear(dialog("early", direction="recipient"))
+    play.joiner.rang("next", LISE, OWN)
+    play.joiner.stopped("next", elsewhere=True)
+    play.hear(dialog("confirmed"))
+    play.hear(dialog("terminated"))
+    assert play.story[2:] == [
+        "c2 RINGING in Lise Meitner",
+        "c2 CONNECTED in Lise Meitner",
+        "c2 HANGUP in Lise Meitner: completed",
+    ]
+
+
 def test_a_line_that_rings_while_it_talks_has_a_second_call(play):
     play.hear(EARLY)
     play.hear(dialog("confirmed"))
@@ -202,6 +257,32 @@ def test_a_line_that_rings_while_it_talks_has_a_second_call(play):
         "c1 CONNECTED in Marie Curie",
         "c2 RINGING in Lise Meitner",
         "c2 HANGUP in Lise Meitner: inferred",
+        "c1 HANGUP in Marie Curie: completed",
+    ]
+
+
+SECOND = dialog("early", caller="+4930123456", display="Lise Meitner", direction="recipient")
+
+
+@pytest.mark.parametrize("order", ["rang second stopped", "second rang stopped", "rang stopped second"])
+def test_documents_and_shadow_contact_tell_of_one_waiting_caller(play, order):
+    play.hear(EARLY)
+    play.hear(dialog("confirmed"))
+    steps = {
+        "rang": lambda: play.joiner.rang("b", LISE, OWN),
+        "second": lambda: play.hear(SECOND),
+        "stopped": lambda: play.joiner.stopped("b", elsewhere=False),
+    }
+    for step in order.split():
+        steps[step]()
+    play.hear(dialog("confirmed"))
+    play.wait(5)
+    play.hear(dialog("terminated"))
+    assert play.story == [
+        "c1 RINGING in Marie Curie",
+        "c1 CONNECTED in Marie Curie",
+        "c2 RINGING in Lise Meitner",
+        "c2 HANGUP in Lise Meitner: missed",
         "c1 HANGUP in Marie Curie: completed",
     ]
 
