@@ -192,27 +192,6 @@ def test_a_caller_who_waits_is_a_call_of_her_own_that_the_shadow_contact_tells(p
 
 
 @pytest.mark.parametrize("shadow_first", [True, False])
-def test_a_caller_who_waits_is_one_call_whoever_tells_first(play, shadow_first):
-    play.hear(EARLY)
-    play.hear(dialog("confirmed"))
-    waits = dialog("early", caller="+4930123456", display="Lise Meitner", direction="recipient")
-    tell = [lambda: play.joiner.rang("second", LISE, OWN), lambda: play.hear(waits)]
-    for each in tell if shadow_first else tell[::-1]:
-        each()
-    play.joiner.stopped("second", elsewhere=False)
-    play.hear(dialog("confirmed"))
-    play.wait(5)
-    play.hear(dialog("terminated"))
-    assert play.story == [
-        "c1 RINGING in Marie Curie",
-        "c1 CONNECTED in Marie Curie",
-        "c2 RINGING in Lise Meitner",
-        "c2 HANGUP in Lise Meitner: missed",
-        "c1 HANGUP in Marie Curie: completed",
-    ]
-
-
-@pytest.mark.parametrize("shadow_first", [True, False])
 def test_a_caller_who_withholds_her_number_is_one_call_whoever_tells_first(play, shadow_first):
     withheld = classify("sip:anonymous@anonymous.invalid", "Anonymous", PLAN)
     hidden = dialog("early", caller="anonymous", display="Anonymous", direction="recipient")
