@@ -177,7 +177,8 @@ def test_without_a_request_there_is_no_bar():
 def test_the_head_names_the_style_sheet_and_every_script():
     html = render("{% cti_head %}", make_agent())
     scripts = re.findall(r'<script defer src="/static/cti_django/([^"]+)"', html)
-    assert sorted(scripts) == sorted(path.name for path in STATIC.glob("*.js"))
+    assert sorted([*scripts, "panels.js"]) == sorted(path.name for path in STATIC.glob("*.js"))
+    assert 'bar.js" data-panels="/static/cti_django/panels.js" data-panels-style="/static/cti_django/panels.css"' in html
     assert 'href="/static/cti_django/cti.css"' in html
     assert 'cti-connector.js" data-socket="/ws/cti/"' in html
 
@@ -189,7 +190,7 @@ def test_the_head_works_under_manifest_storage(tmp_path):
 
         call_command("collectstatic", interactive=False, verbosity=0)
         html = render("{% cti_head %}", make_agent())
-    for path in re.findall(r'(?:src|href)="/static/([^"]+)"', html):
+    for path in re.findall(r'(?:src|href|data-panels|data-panels-style)="/static/([^"]+)"', html):
         assert re.search(r"\.[0-9a-f]{12}\.(js|css)$", path)
         assert (tmp_path / path).exists()
 
