@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 ROOM_SECONDS = 5.0  # an agent's session that takes nothing for so long is let go of: the others would wait with it
 SETTLE_SECONDS = 1.0
 LOG_SECONDS = 60.0  # between two tracebacks
+RECHECK_SECONDS = (2.0, 8.0, 30.0)  # one after the other; a large PBX needs the better part of a minute to start
 _SNAPSHOT = ("CoreShowChannels", "ExtensionStateList", "QueueStatus")
 
 
@@ -73,6 +74,7 @@ class Manager:
         self._to_relieve: dict[Member, None] = {}  # those that were told something since the last look
         self._watchers: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._settling: asyncio.TimerHandle | None = None
+        self._rechecking: asyncio.Task[None] | None = None
         self._silent_until = 0.0
         self._closing: asyncio.Task[None] | None = None
 
@@ -223,9 +225,18 @@ class Manager:
             self._line = line
             line.keep_alive()
             self._settle()
+            self._rechecking = _task(self._recheck(line))
         finally:
             if self._opening is asyncio.current_task():
                 self._opening = None
+
+    async def _recheck(self, line: AMILine) -> None:
+        """A PBX that starts lets managers in before it has learnt all that it can do: then everybody comes again."""
+        for seconds in RECHECK_SECONDS:
+            await asyncio.sleep(seconds)
+            if self.commands < await allowed_commands(line):
+                self._lose(ConnectionLost("The telephone system has just started.", code="starting"))
+                return
 
     async def _take_snapshot(self, line: AMILine) -> None:
         self.switchboard.begin_snapshot()
@@ -269,8 +280,9 @@ class Manager:
         self._settling = asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._settle)
 
     def _stop_settling(self) -> None:
-        if self._settling is not None:
-            self._settling.cancel()
+        for chore in (self._settling, self._rechecking):
+            if chore is not None and chore is not asyncio.current_task():
+                chore.cancel()
 
     def _tell(self, told: Iterable[tuple[str, Notification]]) -> None:
         for device, notification in told:
