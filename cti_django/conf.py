@@ -68,8 +68,6 @@ class Settings:
     log_personal_data: bool = False
 
 
-
-
 def _text(value: Any) -> str | None:
     return None if isinstance(value, str) else "must be a text"
 

@@ -1,8 +1,9 @@
 """The signals that a project may listen to. Receivers run robustly: one that fails or is slow cannot stop a call.
 
 ``call_event``
-    A call of an agent has reached a new state, or got another side (UPDATED). Arguments: ``agent_id`` (the user's primary key),
-    ``event`` (``calls.events.CallEvent``; ``event.call.is_own`` tells her own calls from those that she only watches).
+    A call of an agent has reached a new state, or got another side (UPDATED). Arguments: ``agent_id`` (the user's
+    primary key), ``event`` (``calls.events.CallEvent``; ``event.call.is_own`` tells her own calls from those that she
+    only watches).
 ``session_event``
     Something happened to an agent's session. Arguments: ``agent_id``, ``event`` (``calls.events.SessionEvent``).
 ``pre_dial``
