@@ -69,30 +69,40 @@ class Scene:
         """What she must have been told when all is over: this, and nothing else."""
         self.expected.append((place, list(story)))
 
-    @property
-    def told(self) -> dict[str, list[str]]:
-        """What each of them has been told."""
-        return {place.agent: place.story for place, _ in self.expected}
+    def outcome(self) -> "Outcome":
+        """What came of it, once all is over."""
+        told = {place.agent: place.story for place, _ in self.expected}
+        return Outcome(self.trouble, self.seconds, told, {place.agent: story for place, story in self.expected})
+
+
+@dataclass
+class Outcome:
+    """What each agent was told in a flow, and should have been; texts only, so that nothing of the flow is kept."""
+
+    trouble: BaseException | None
+    seconds: float
+    told: dict[str, list[str]]
+    expected: dict[str, list[str]]
 
 
 class Played:
     """Flows that were played, and Asterisk's log of them."""
 
-    def __init__(self, scenes: dict[str, Scene], log: str) -> None:
-        self._scenes, self._log = scenes, log
+    def __init__(self, outcomes: dict[str, Outcome], log: str) -> None:
+        self._outcomes, self._log = outcomes, log
 
     def check(self, name: str) -> None:
         """Compare the whole stories of one flow; whatever stopped it is raised here."""
-        scene = self._scenes[name]
+        outcome = self._outcomes[name]
         try:
-            if scene.trouble is not None:
-                raise scene.trouble
-            assert scene.expected
-            assert scene.told == {place.agent: story for place, story in scene.expected}
+            if outcome.trouble is not None:
+                raise outcome.trouble
+            assert outcome.expected
+            assert outcome.told == outcome.expected
         except BaseException:
-            for agent, story in scene.told.items():
+            for agent, story in outcome.told.items():
                 print(f"{agent}:", *story, sep="\n    ")
-            print(f"{name} took {scene.seconds:.1f} s\n--- Asterisk's log ---\n{self._log[-LOG_SHOWN:]}")
+            print(f"{name} took {outcome.seconds:.1f} s\n--- Asterisk's log ---\n{self._log[-LOG_SHOWN:]}")
             raise
 
 
@@ -128,7 +138,7 @@ class Repertoire:
         with asterisk(agents=99) as pbx:
             return Played(asyncio.run(self._play(pbx, list(names), others)), pbx.log())
 
-    async def _play(self, pbx: Asterisk, names: list[str], others: dict[str, Any]) -> dict[str, Scene]:
+    async def _play(self, pbx: Asterisk, names: list[str], others: dict[str, Any]) -> dict[str, Outcome]:
         def connect(pbx: Asterisk, agent: str, **options: Any) -> Connector:
             return self._connect(pbx, agent, **others, **options)
 
@@ -140,7 +150,7 @@ class Repertoire:
             scenes = {name: Scene(pbx, outside, f"+{next(numbers)}", connect, free, stack) for name in names}
             await asyncio.gather(*(_act(scenes[name], self.flows[name], seats) for name in names))
             await asyncio.sleep(SETTLING_SECONDS)
-        return scenes
+        return {name: scene.outcome() for name, scene in scenes.items()}
 
 
 def _is_flow(item: Any) -> bool:
