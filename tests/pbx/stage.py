@@ -136,9 +136,11 @@ class Repertoire:
         ]
         names = {params["name"]: None for params in wanted}
         with asterisk(agents=99) as pbx:
-            return Played(asyncio.run(self._play(pbx, list(names), others)), pbx.log())
+            return Played(asyncio.run(self.play_on(pbx, list(names), **others)), pbx.log())
 
-    async def _play(self, pbx: Asterisk, names: list[str], others: dict[str, Any]) -> dict[str, Outcome]:
+    async def play_on(self, pbx: Asterisk, names: list[str], **others: Any) -> dict[str, Outcome]:
+        """Play these flows on a PBX of the caller's."""
+
         def connect(pbx: Asterisk, agent: str, **options: Any) -> Connector:
             return self._connect(pbx, agent, **others, **options)
 

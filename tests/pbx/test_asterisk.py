@@ -1,6 +1,7 @@
 """Asterisk, the phones and the public network do what the tests that need them rely on."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -92,6 +93,18 @@ def test_two_run_at_once_and_one_that_was_killed_comes_back_where_it_was(pbx):
         another.start()
         assert "PJSIP/1012" in another.cli("core show hints")
     assert not another.folder.exists()
+
+
+def test_a_flow_can_be_recorded(tmp_path):
+    words = [sys.executable, "-m", "tests.pbx.record", str(tmp_path), "inbound_given_up"]
+    folder = Path(__file__).parents[2]
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "inbound_given_up: recorded\n", done.stderr
+    recorded = (tmp_path / "inbound-given-up" / "ami.txt").read_text()
+    assert "Event: DialEnd" in recorded
+    assert "Goodbye" not in recorded
+    assert "missed" in (tmp_path / "inbound-given-up" / "story.json").read_text()
 
 
 def test_the_accounts_have_no_more_rights_than_they_say(pbx):
