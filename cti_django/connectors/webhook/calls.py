@@ -10,9 +10,9 @@ is follows from them anew each time, so an answer before its new call, or an end
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ...calls.notifications import LegNotification
@@ -85,7 +85,8 @@ class PushedCalls:
 
     _shared: "WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[str, PushedCalls]]" = WeakKeyDictionary()
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
         # Each with those not heard of for longest first.
         self._live: dict[str, PushedCall] = {}
         self._ended: dict[str, PushedCall] = {}
@@ -139,7 +140,8 @@ class PushedCalls:
         """Remember `call`, unless it is history, and forget what has become that."""
         is_live = call.ended_at is None
         calls, seconds, most = (self._live, KEEP_SILENT, MAX_LIVE) if is_live else (self._ended, KEEP_ENDED, MAX_ENDED)
-        since = (self._newest or call.heard_at) - seconds
+        # A clock that was ahead once must not make history of all that has come since.
+        since = min(self._newest or call.heard_at, self._clock()) - seconds
         if call.heard_at >= since:
             calls[call.provider_call_id] = call
         while calls and (len(calls) > most or next(iter(calls.values())).heard_at < since):

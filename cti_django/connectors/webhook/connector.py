@@ -84,6 +84,8 @@ class WebhookConnector(Connector):
             capabilities |= {Capability.HANG_UP, Capability.REFUSE, Capability.WITHDRAW}
         self.capabilities = frozenset(capabilities)
         self._said: OrderedDict[str, LegNotification] = OrderedDict()  # by the system's id of the call
+        self._ends: OrderedDict[str, LegNotification] = OrderedDict()  # received while not open, not replayed
+        self._has_replayed = False
         self._calls: PushedCalls | None = None
         self._is_open = False
         self._stream = NotificationStream()
@@ -100,13 +102,20 @@ class WebhookConnector(Connector):
         self._note_said(leg)
         if self._is_open:
             self._stream.put(leg)
+        elif leg.state is CallState.HANGUP:
+            self._ends[leg.leg_id] = leg
+            while len(self._ends) > MAX_SAID:
+                self._ends.popitem(last=False)
 
     def replay(self, deliveries: Iterable[Delivery]) -> Iterator[tuple[datetime, LegNotification]]:
         """See ``Connector.replay``."""
+        self._has_replayed = True
         calls = PushedCalls()
         for delivery in deliveries:
             leg = self._take(delivery, calls)
             if leg is not None:
+                if leg.state is CallState.HANGUP:
+                    self._ends.pop(leg.leg_id, None)
                 yield delivery.received_at, leg
 
     def _take(self, delivery: Delivery, calls: PushedCalls) -> LegNotification | None:
@@ -149,6 +158,12 @@ class WebhookConnector(Connector):
             self._note_said(leg)
         return Snapshot(legs=(*over, *live.values()))
 
+    def _unheard_ends(self, snapshot: Snapshot) -> list[LegNotification]:
+        """The ends that came behind the history that was replayed: a Snapshot alone would not make news of them."""
+        going_on = {leg.provider_call_id for leg in snapshot.legs if leg.state is not CallState.HANGUP}
+        ends, self._ends = self._ends, OrderedDict()
+        return [leg for leg in ends.values() if self._has_replayed and leg.provider_call_id not in going_on]
+
     # -- the four verbs -----------------------------------------------------------------------------------------
 
     async def open(self) -> None:
@@ -165,7 +180,10 @@ class WebhookConnector(Connector):
         self._is_open = True
         self._say(SessionNotification(name="LOGGED_IN"))
         self._say(SessionNotification(name="SUBSCRIBED", uri=f"user:{self.credentials.username or self.endpoint}"))
-        self._say(self._snapshot())
+        snapshot = self._snapshot()
+        for leg in self._unheard_ends(snapshot):
+            self._say(leg)
+        self._say(snapshot)
         self._say(SessionNotification(name="READY"))
 
     def notifications(self) -> AsyncIterator[Notification]:

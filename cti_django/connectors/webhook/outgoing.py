@@ -1,7 +1,7 @@
 """A request of the project's own making, whose placeholders are filled in.
 
-A placeholder stands for a value, never for syntax: in the URL it is percent-encoded, and only path and query may hold
-one; in JSON and forms it is put into the parsed texts before they are written. Headers hold none.
+A placeholder stands for a value, never for syntax: in the URL it is percent-encoded, only path and query may hold one,
+and none may lead to another place ("..": a call's id may be the caller's choice); in JSON and forms it is put into the parsed texts before they are written. Headers hold none.
 """
 
 import json
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from ...exceptions import CommandRefused
 from ..options import choice, url
 
 __all__ = ["PLACEHOLDERS", "Outgoing", "Prepared", "read_outgoing"]
@@ -45,7 +46,11 @@ class Outgoing:
     form: Mapping[str, str] | None = field(default=None, repr=False)
 
     def prepare(self, values: Mapping[str, str]) -> Prepared:
-        """The request for `values`, {placeholder: text}; one that is missing is an empty text."""
+        """The request for `values`, {placeholder: text}; one that is missing is an empty text.
+
+        Raises:
+            CommandRefused: a value would make a step to another place of the URL's path.
+        """
         headers, body = dict(self.headers), b""
         if self.json is not None:
             headers["Content-Type"] = "application/json"
@@ -54,6 +59,8 @@ class Outgoing:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             body = urlencode({name: _filled(value, values) for name, value in self.form.items()}).encode()
         address = _PLACEHOLDER.sub(lambda found: quote(values.get(found[1], ""), safe=""), self.url)
+        if _steps(address) != _steps(_PLACEHOLDER.sub("x", self.url)):
+            raise CommandRefused("The telephone system's name for that cannot be sent to it.", code="unsendable")
         return Prepared(self.method, address, headers, body)
 
 
@@ -77,6 +84,10 @@ def read_outgoing(kind: str, given: Mapping[str, Any]) -> Outgoing | None:
         json=json_body,
         form=_texts(f"{kind}_form", form) if form is not None else None,
     )
+
+
+def _steps(address: str) -> int:
+    return sum(segment in (".", "..") for segment in urlsplit(address).path.split("/"))
 
 
 def _filled(value: Any, values: Mapping[str, str]) -> Any:

@@ -132,8 +132,9 @@ def _pushed(fields: Fields) -> Report | None:
 
 
 def _generic(fields: Fields) -> Report | None:
+    event = _event(fields)
     try:
-        stage = Stage(_event(fields))
+        stage = Stage(event)
     except ValueError:
         return None
     direction = _direction(fields)

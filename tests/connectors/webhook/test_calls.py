@@ -33,13 +33,16 @@ def hangup(cause="normalClearing", **more):
     return {"event": "hangup", "cause": cause, **IN, **more}
 
 
+def report_of(fields):
+    return read_report("sipgate", {k: (v,) if isinstance(v, str) else tuple(v) for k, v in fields.items()})
+
+
 def played(deliveries, names=ALICE, step=1.0):
     """The events of the agent's board, (name, end reason or "") each; and the board."""
     calls, board, said = PushedCalls(), CallBoard(lambda seed: seed), []
     for number, fields in enumerate(deliveries):
         at = T0 + timedelta(seconds=number * step)
-        report = read_report("sipgate", {k: (v,) if isinstance(v, str) else tuple(v) for k, v in fields.items()})
-        call = calls.fold(report, at)
+        call = calls.fold(report_of(fields), at)
         leg = leg_of(call, calls.origin(call), names, PLAN)
         said += board.fold(leg, at) if leg else []
     return [(event.name.value, event.call.end_reason or "") for event in said], said
@@ -199,3 +202,17 @@ def test_a_call_has_only_so_many_names():
     for number in range(1_000):
         call = fold(calls, event="newCall", user=f"user {number}")
     assert len(call.names) <= 110
+
+
+def test_a_clock_that_was_ahead_for_a_while_costs_no_call():
+    now = T0
+    calls = PushedCalls(clock=lambda: now)
+    report = {fields["event"]: report_of(fields) for fields in (new("Alice", "Bob"), answer("Alice"), hangup())}
+    now = T0 + timedelta(days=400)
+    calls.fold(report_of(new("Bob", callId="of the future")), now)
+    now = T0
+    for number, stage in enumerate(("newCall", "answer")):
+        call = calls.fold(report[stage], T0 + timedelta(seconds=number))
+    assert leg_of(call, "1", ALICE, PLAN).state is CallState.CONNECTED
+    assert calls.fold(report["hangup"], T0 + timedelta(seconds=5)) is call
+    assert calls.fold(report["newCall"], T0 + timedelta(seconds=6)).ended_at is not None

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
+from cti_django.calls.board import CallBoard
 from cti_django.calls.commands import Capability, Dial, HangUp, Logout, Transfer
-from cti_django.calls.events import Call
+from cti_django.calls.events import Call, CallEvent
 from cti_django.calls.notifications import DialNotification, DialStage, LegNotification, Snapshot
 from cti_django.calls.numbers import NumberPlan, Party, PartyKind
 from cti_django.calls.states import CallState, Direction
@@ -326,3 +327,29 @@ def test_a_leg_says_nothing_that_was_not_pushed():
     ((_at, leg),) = line.replay([delivery()])
     assert isinstance(leg, LegNotification)
     assert (leg.node, leg.cause, leg.end_reason, dict(leg.raw)) == ("", "", None, {})
+
+
+async def test_an_end_that_comes_between_the_history_and_the_beginning_is_told():
+    line, board = connector(), CallBoard(lambda seed: seed)
+    history = [
+        delivery(call_id="over"),
+        delivery("hangup", call_id="over", at=NOW + timedelta(seconds=1)),
+        delivery(call_id="rings"),
+        delivery(call_id="first"),
+    ]
+    for each in history:
+        line.receive(each)
+    list(line.replay(history))
+    line.receive(delivery("hangup", call_id="rings", at=NOW + timedelta(seconds=2), cause="busy"))
+    line.receive(delivery(call_id="second", origCallId="first", at=NOW + timedelta(seconds=2)))
+    line.receive(delivery("hangup", call_id="first", at=NOW + timedelta(seconds=2), cause="forwarded"))
+    await line.open()
+    said = []
+    async with asyncio.timeout(5):
+        async for notification in line.notifications():
+            said += board.fold(notification, NOW + timedelta(seconds=3))
+            if getattr(notification, "name", "") == "READY":
+                break
+    told = [(event.name.value, event.call.provider_call_id) for event in said if isinstance(event, CallEvent)]
+    assert sorted(told) == [("HANGUP", "rings"), ("RINGING", "first")]
+    await line.close()

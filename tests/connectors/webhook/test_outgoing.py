@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cti_django.connectors.webhook.outgoing import read_outgoing
+from cti_django.exceptions import CommandRefused
 
 URL = "https://pbx.example/dial/{extension}?to={number}"
 HOSTILE = '"}, {"x": "\r\nX-Evil: 1&to=999#/../?'
@@ -30,7 +31,7 @@ def test_a_value_stays_a_value_wherever_it_stands():
 @given(st.text())
 def test_no_value_breaks_the_line_that_it_stands_in(value):
     value = value.encode("utf-8", "replace").decode()
-    sent = outgoing(headers={"Authorization": "Bearer x"}).prepare({"number": value, "extension": value})
+    sent = outgoing(headers={"Authorization": "Bearer x"}).prepare({"number": value, "extension": f"x{value}"})
     assert sent.url.isascii()
     assert sent.url.isprintable()
     parts = urlsplit(sent.url)
@@ -71,3 +72,12 @@ def test_without_a_url_there_is_no_request_and_no_secret_shows():
     assert read_outgoing("dial", {}) is None
     request = outgoing(headers={"Authorization": "Bearer s3cret"}, json={"key": "s3cret"})
     assert "s3cret" not in repr(request) + repr(request.prepare({}))
+
+
+@pytest.mark.parametrize("value", [".", ".."])
+@pytest.mark.parametrize("path", ["/calls/{call_id}", "/calls/{call_id}/hangup"])
+def test_no_value_leads_to_another_place_of_the_system(path, value):
+    request = outgoing(url=f"https://pbx.example{path}", method="DELETE")
+    with pytest.raises(CommandRefused):
+        request.prepare({"call_id": value})
+    assert request.prepare({"call_id": "1..2"}).url

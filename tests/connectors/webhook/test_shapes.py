@@ -197,3 +197,9 @@ def test_a_hundred_thousand_damaged_bodies_are_reports_or_typed_errors():
             assert 0 < len(report.provider_call_id) <= 100
             repr(report).encode()
     assert 20_000 < understood < 95_000
+
+
+def test_a_generic_delivery_without_an_event_is_told_so():
+    with pytest.raises(WebhookError, match="no event"):
+        read_report("generic", {"call_id": ("1",), "evnt": ("ringing",)})
+    assert read_report("generic", {"call_id": ("1",), "event": ("voicemail_left",)}) is None
