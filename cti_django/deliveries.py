@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, router
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from .calllog_rows import OPEN
@@ -25,6 +25,7 @@ from .models import CallRecord, WebhookDelivery
 from .threads import DatabaseThreads
 
 __all__ = [
+    "HISTORY_THREADS",
     "JOURNAL_THREADS",
     "after",
     "endpoints",
@@ -37,6 +38,9 @@ __all__ = [
 
 JOURNAL_THREADS = DatabaseThreads(2, "cti-journal")
 """Deliveries: a system waits for its answer no longer than for this journal."""
+
+HISTORY_THREADS = DatabaseThreads(2, "cti-history")
+"""What sessions that begin ask for: a thousand may begin at once, and no delivery waits behind them."""
 
 REPEAT_SECONDS = 600.0
 """For so long the same fields are one delivery: as long as a captured signature could be sent again, either way."""
@@ -98,16 +102,17 @@ def write(endpoint: str, fields: Fields, report: Report) -> bool:
 
 
 def purge() -> int:
-    """Remove what is older than it is to be kept; return how many there were. Nothing happens without endpoints."""
+    """Remove what is older than it is to be kept; return how many there were.
+
+    So is what lies as far ahead (a clock was wrong), and what came to endpoints that there are no longer.
+    """
     settings = get_settings()
-    if not settings.connector_options.get("webhook"):
-        return 0
-    keep = max(settings.deliveries_seconds, settings.believed_seconds)
+    keep = timedelta(seconds=max(settings.deliveries_seconds, settings.believed_seconds, REPEAT_SECONDS))
     removed = 0
     for _batch in range(_PURGE_BATCHES):
         oldest = _rows().order_by("pk").values_list("pk", "received_at")[:_PURGE_BATCH]
-        before = timezone.now() - timedelta(seconds=keep)
-        old = [pk for pk, received_at in oldest if received_at < before]
+        now = timezone.now()
+        old = [pk for pk, received_at in oldest if abs(now - received_at) > keep]
         removed += _rows().filter(pk__in=old).delete()[0] if old else 0
         if len(old) < _PURGE_BATCH:
             break
@@ -117,9 +122,9 @@ def purge() -> int:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def newest() -> int:
-    """The number of the newest delivery, 0 if there is none."""
-    return _rows().aggregate(newest=Max("pk"))["newest"] or 0
+def newest(count: int) -> list[int]:
+    """The numbers of the newest `count` deliveries, the newest first."""
+    return list(_rows().order_by("-pk").values_list("pk", flat=True)[:count])
 
 
 def after(serial: int, names: Collection[str], count: int) -> list[tuple[int, Delivery]]:

@@ -16,5 +16,5 @@ urlpatterns = [
     path("health/ready/", health.ready, name="ready"),
     path("metrics/", health.metrics, name="metrics"),
     # Whatever follows: a redirect would lose the POST, and the log line of a page that is not found shows a token.
-    re_path(r"^webhook/(?P<endpoint>[^/]*)(?:/(?P<token>.*?))?/?$", webhooks.receive, name="webhook"),
+    re_path(r"^webhook/(?P<endpoint>[^/]*)(?:/(?P<token>[\s\S]*?))?/?\Z", webhooks.receive, name="webhook"),
 ]

@@ -126,11 +126,13 @@ async def _hint() -> None:
 
 async def _decide(place: Endpoint, report: Report) -> Decision:
     """What the project wants done with a new call; nothing if it does not say so in time, or fails."""
-    if not place.decide or report.stage is not Stage.RINGING or len(_deciding) >= 2 * DECIDE_THREADS.count:
+    if not place.decide or report.stage is not Stage.RINGING:
         return None
     try:
+        if len(_deciding) >= 2 * DECIDE_THREADS.count:
+            raise TimeoutError
         decide: Callable[[Report], Decision] = import_string(place.decide)
-        asked = DECIDE_THREADS.submit(decide, report)
+        asked = DECIDE_THREADS.submit(_decided, decide, report)
         _deciding.add(asked)
         asked.add_done_callback(_deciding.discard)
         async with asyncio.timeout(DECIDE_SECONDS):
@@ -145,6 +147,15 @@ async def _decide(place: Endpoint, report: Report) -> Decision:
         _complain("decide", "The endpoint %s: %s returned no decision.", place.name, place.decide)
         return None
     return decision
+
+
+def _decided(decide: Callable[[Report], Decision], report: Report) -> Decision:
+    try:
+        return decide(report)
+    except Exception:
+        raise
+    except BaseException as error:  # the process outlives a project's sys.exit()
+        raise RuntimeError(type(error).__name__) from None
 
 
 # -- out --------------------------------------------------------------------------------------------------------------

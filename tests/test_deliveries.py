@@ -67,7 +67,7 @@ def test_reading_on_begins_behind_a_number_and_stays_with_the_endpoints(database
     assert [delivery.fields["callId"] for _serial, delivery in rows] == [("0",), ("2",)]
     rest = deliveries.after(rows[-1][0], {"main", "other"}, 10)
     assert [delivery.fields["callId"] for _serial, delivery in rest] == [("3",), ("4",)]
-    assert deliveries.newest() == rest[-1][0]
+    assert deliveries.newest(2) == [serial for serial, _delivery in reversed(rest)][:2]
 
 
 def test_an_end_that_somebody_saw_is_known_and_one_that_was_inferred_is_not(agent: Any) -> None:

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between looks that nobody has hinted at
 LATE_SECONDS = 10.0  # for so long after a row an earlier one may still become visible
+LATE_ROWS = 100  # so many rows before the newest one that is seen first may one of those be
 BATCH = 500
 BATCHES = 20  # of one look; the rest is for the next one
 AT_ONCE = 50  # deliveries of a replay, before others have a turn
@@ -74,13 +75,13 @@ class Deliveries:
             django.db.Error: the journal cannot be read.
         """
         if self._settled is None:
-            newest = await journal.JOURNAL_THREADS.run(journal.newest)
+            known = await journal.JOURNAL_THREADS.run(journal.newest, LATE_ROWS)
             if self._settled is None:
-                self._settled = self._newest = newest
+                self._begin_behind(known)
         self._members.add(connector)
         if self._task is None:
             self._task = asyncio.ensure_future(self._go())
-        history = await journal.JOURNAL_THREADS.run(journal.history, connector.endpoint, connector.names)
+        history = await journal.HISTORY_THREADS.run(journal.history, connector.endpoint, connector.names)
         for delivery in history:
             connector.receive(delivery)
         return history
@@ -94,6 +95,12 @@ class Deliveries:
             self._settled, self._newest = None, 0
             self._seen.clear()
             self.stop()
+
+    def _begin_behind(self, known: list[int]) -> None:
+        """Nothing of `known` is news; what becomes visible among it is, as at any other time."""
+        self._settled = known[-1] - 1 if len(known) == LATE_ROWS else 0
+        self._newest = known[0] if known else 0
+        self._seen = dict.fromkeys(known, monotonic())
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -190,7 +197,7 @@ class Deliveries:
                     ends.append((at, notification))
                 else:
                     over[event.call.call_id] = event
-        logged = await journal.JOURNAL_THREADS.run(journal.logged, list(over)) if over else set()
+        logged = await journal.HISTORY_THREADS.run(journal.logged, list(over)) if over else set()
         missed = [event for call_id, event in over.items() if call_id not in logged]
         for event in missed:
             calllog.record(desk.agent_id, event, connector=desk.connector, fence=desk.fence)

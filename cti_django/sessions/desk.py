@@ -236,8 +236,9 @@ class Desk:
             dossier = known.get(call.call_id)
             if dossier is None:
                 note = notes.get(call.call_id, "")
-                # The former holder offered its pop: who asked for it is no longer known.
-                dossier = _Dossier(party=call.remote, note=note, offered=pop_key(call))
+                # If the former holder offered its pop, who asked for it is no longer known.
+                offered = pop_key(call) if self.pop_policy.has_been_due(call) else ""
+                dossier = _Dossier(party=call.remote, note=note, offered=offered)
                 self._await_match(call, dossier, asyncio.ensure_future(self._look_up(call)))
             self._dossiers[call.call_id] = dossier
 

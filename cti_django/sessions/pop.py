@@ -33,6 +33,10 @@ class PopPolicy:
             url += f"?side={side_of(call.remote)}"
         return {"action": self.action if url else "card", "url": url, "key": pop_key(call)}
 
+    def has_been_due(self, call: Call) -> bool:
+        """Whether whoever followed `call` until it came to its present state has offered its pop."""
+        return self.when == "ring" or call.state is not CallState.RINGING
+
     def _is_due(self, call: Call, offered: str) -> bool:
         if call.direction is not Direction.INBOUND or call.state.is_final:
             return False

@@ -11,6 +11,7 @@ import textwrap
 import time
 from base64 import b64encode
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -293,9 +294,27 @@ def test_old_deliveries_are_removed_in_batches_and_young_ones_stay(settings, mon
     fields = {"event": ("newCall",), "direction": ("in",)}
     _journal(8, fields)
     assert deliveries.purge() == 0
+    monkeypatch.setattr(deliveries, "REPEAT_SECONDS", 0.0)
     settings.CTI_DJANGO = {**settings.CTI_DJANGO, "DELIVERIES_SECONDS": 0.000001, "BELIEVED_SECONDS": 0.000001}
     assert deliveries.purge() == 8
-    settings.CTI_DJANGO = {"REGION": "GB"}
+    _journal(1, fields)
+    settings.CTI_DJANGO = {"REGION": "GB", "DELIVERIES_SECONDS": 0.000001, "BELIEVED_SECONDS": 0.000001}
+    assert deliveries.purge() == 1  # the numbers of callers outlive no endpoint
+
+
+def test_what_a_clock_that_was_ahead_has_written_is_removed_too_and_holds_up_nothing(monkeypatch):
+    monkeypatch.setattr(deliveries, "_PURGE_BATCH", 2)
+    _journal(4, {"event": ("newCall",), "direction": ("in",)})
+    rows = WebhookDelivery.objects.order_by("pk")
+    rows.filter(pk__in=rows[:2]).update(received_at=datetime.now(UTC) + timedelta(days=400))
+    rows.filter(pk=rows[2].pk).update(received_at=datetime.now(UTC) - timedelta(days=2))
+    assert deliveries.purge() == 3
+
+
+def test_nothing_is_forgotten_while_it_could_be_sent_again(settings, monkeypatch):
+    settings.CTI_DJANGO = {**settings.CTI_DJANGO, "DELIVERIES_SECONDS": 1.0, "BELIEVED_SECONDS": 1.0}
+    _journal(2, {"event": ("newCall",), "direction": ("in",)})
+    WebhookDelivery.objects.update(received_at=datetime.now(UTC) - timedelta(seconds=500))
     assert deliveries.purge() == 0
 
 
@@ -385,6 +404,12 @@ def test_a_body_that_makes_no_sense_is_a_400_and_leaves_nothing(body, content_ty
     assert not WebhookDelivery.objects.exists()
 
 
+@pytest.mark.parametrize("end", ["%0A", "%0Ax/", "%0D%0A", "%FF", "%E2%80%A8", "/x/y"])
+def test_a_path_that_is_entered_wrongly_is_refused_and_not_logged(end, caplog):
+    answer = Client().post(f"/cti/webhook/zammad/{SECRET}{end}", NEW_CALL)
+    assert (answer.status_code, SECRET in caplog.text, SECRET in answer.content.decode()) == (403, False, False)
+
+
 def test_every_outcome_is_counted():
     wanted = {"accepted": 1, "repeated": 1, "ignored": 1, "refused": 1, "malformed": 2}
     before = {outcome: told()[("cti_deliveries_total", outcome)] for outcome in wanted}
@@ -466,12 +491,34 @@ def test_a_project_may_send_a_caller_elsewhere_where_the_system_can(settings, ca
     assert "cannot say what was decided" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["dawdles", "fails", "is_not_there"])
+def quits(call):
+    sys.exit(3)
+
+
+def is_cancelled(call):
+    raise asyncio.CancelledError
+
+
+async def is_asynchronous(call):
+    return Reject()
+
+
+@pytest.mark.filterwarnings("ignore:coroutine")
+@pytest.mark.parametrize("name", ["dawdles", "fails", "is_not_there", "quits", "is_cancelled", "is_asynchronous"])
 def test_a_decision_that_fails_or_comes_late_is_none(settings, caplog, name):
     decided_by(settings, name, "zammad")
     answer = Client().post(f"/cti/webhook/zammad/{SECRET}/", NEW_CALL)
     assert (answer.status_code, json.loads(answer.content)) == (200, {})
+    assert "decide" in caplog.text or "returned no decision" in caplog.text or "failed" in caplog.text
     assert "442079460018" not in caplog.text
+
+
+def test_decisions_that_never_come_are_said_to_be_missing_for_as_long_as_that_lasts(settings, caplog, monkeypatch):
+    monkeypatch.setattr(webhooks, "_deciding", {object() for _each in range(4)})
+    decided_by(settings, "rejects", "zammad")
+    answer = Client().post(f"/cti/webhook/zammad/{SECRET}/", NEW_CALL)
+    assert (answer.status_code, json.loads(answer.content)) == (200, {})
+    assert "did not decide in time" in caplog.text
 
 
 # -- as its page says -------------------------------------------------------------------------------------------------

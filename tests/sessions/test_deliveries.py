@@ -1,6 +1,7 @@
 """From the journal to sessions in other processes: by hint, without one, and across a crash."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -8,7 +9,7 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError
 
 from cti_django import calllog, deliveries, webhooks
-from cti_django.models import CallRecord
+from cti_django.models import CallRecord, WebhookDelivery
 from cti_django.sessions import bus
 from cti_django.sessions import deliveries as session_deliveries
 from tests.faces.test_consumers import agent, fake_telephone_system
@@ -142,4 +143,53 @@ async def test_what_is_read_is_remembered_only_until_nothing_can_come_before_it(
             await tab.hear_event("RINGING")
         reader = processes[0].office.deliveries
         await until(lambda: not reader._seen)
-        assert reader._settled == await sync_to_async(deliveries.newest)()
+        assert [reader._settled] == await sync_to_async(deliveries.newest)(1)
+
+
+async def test_sessions_that_all_begin_at_once_hold_up_no_delivery_and_no_ring(processes, monkeypatch):
+    monkeypatch.setattr(webhooks, "JOURNAL_SECONDS", 1.0)
+    monkeypatch.setattr(session_deliveries, "LOOK_SECONDS", 0.05)
+    user, key = await agent()
+    await account(user)
+    async with session_on(processes[0], key) as tab:
+        gate = threading.Event()
+        monkeypatch.setattr(deliveries, "history", lambda *args: gate.wait(30) and [])
+        reader = processes[0].office.deliveries
+        connectors = [Member() for _each in range(8)]
+        joining = [asyncio.ensure_future(reader.join(connector)) for connector in connectors]
+        try:
+            assert (await push(**NEW_CALL, user_list=["Alice"])).status_code == 200
+            await tab.hear_event("RINGING")
+        finally:
+            gate.set()
+            await asyncio.gather(*joining)
+            for connector in connectors:
+                reader.leave(connector)
+
+
+class Member:
+    """A connector that only listens."""
+
+    endpoint, names = "sip-gate", frozenset({"bob"})
+
+    def __init__(self):
+        self.heard = []
+
+    def receive(self, delivery):
+        self.heard.append(delivery.fields["callId"][0])
+
+
+async def test_a_row_that_becomes_visible_behind_the_first_look_is_heard(processes, monkeypatch):
+    monkeypatch.setattr(session_deliveries, "LOOK_SECONDS", 0.05)
+    for name in ("known", "late", "newest"):
+        await push(**{**NEW_CALL, "callId": name}, user_list=["Alice"])
+    late = await WebhookDelivery.objects.aget(provider_call_id="late")
+    await WebhookDelivery.objects.filter(pk=late.pk).adelete()  # as if not committed yet
+    reader, member = processes[0].office.deliveries, Member()
+    await reader.join(member)
+    await late.asave(force_insert=True)
+    await until(lambda: member.heard)
+    await push(**{**NEW_CALL, "callId": "next"}, user_list=["Alice"])
+    await until(lambda: len(member.heard) > 1)
+    assert member.heard == ["late", "next"]
+    reader.leave(member)

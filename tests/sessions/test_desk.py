@@ -272,6 +272,18 @@ async def test_after_a_takeover_only_another_other_side_pops(desk, world):
 
 
 @pytest.mark.parametrize(
+    ("state", "pops"), [(CallState.RINGING, True), (CallState.CONNECTED, False), (CallState.ON_HOLD, False)]
+)
+async def test_a_call_that_pops_when_answered_pops_after_a_takeover_while_it_rang(desk, world, state, pops):
+    desk.pop_policy = PopPolicy(when="answer")
+    known = event(state)
+    desk.session.board.restore([known.call])
+    desk.take_over([known.call], {})
+    await desk.tell(event(CallState.CONNECTED))
+    assert (world.calls[-1]["pop"] is not None) is pops
+
+
+@pytest.mark.parametrize(
     ("policy", "state", "direction"),
     [
         (PopPolicy(action="none"), CallState.CONNECTED, Direction.INBOUND),
