@@ -4,6 +4,8 @@ Debian's stable releases carry no Asterisk; its unstable one does, and a chroot 
 ``python3 -m tests.pbx.install`` makes it.
 """
 
+import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -23,6 +25,7 @@ def root() -> Path:
     return Path(os.environ.get("CTI_PBX_ROOT") or "/var/cache/cti_django/pbx")
 
 
+_IN_USE = ".in-use"
 # The kernel ends a program whose parent is gone: a test run that was killed leaves nothing behind.
 _DIES_WITH_ITS_PARENT = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 
@@ -59,10 +62,14 @@ class Home:
         above = self.root / "srv" if self.is_chroot else Path(tempfile.gettempdir())
         made = Path(tempfile.mkdtemp(prefix=f"cti_django-{name}-", dir=above))
         made.chmod(0o755)
-        try:
-            yield made
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        with (made / "sign").open("w") as sign:
+            fcntl.flock(sign, fcntl.LOCK_EX)
+            (made / "sign").rename(made / _IN_USE)  # locked before anybody can find it
+            _clear_up(above)
+            try:
+                yield made
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
 
     def inside(self, path: Path) -> Path:
         """`path` as a program there names it."""
@@ -71,6 +78,14 @@ class Home:
     def find(self, pattern: str) -> Path:
         """The first path that the pattern ("usr/lib/*/asterisk/modules") finds, as a program there names it."""
         return self.inside(next(iter(sorted(self.root.glob(pattern)))))
+
+
+def _clear_up(above: Path) -> None:
+    """Remove the folders of test runs that were killed: nobody holds the lock in them any more."""
+    for sign in above.glob(f"cti_django-*/{_IN_USE}"):
+        with contextlib.suppress(OSError), sign.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(sign.parent, ignore_errors=True)
 
 
 def home() -> Home | None:

@@ -28,6 +28,7 @@ _SHOWS: dict[str, Callable[[str], bool]] = {
     "idle": lambda text: "[line" not in text,
     "ringing": lambda text: "INCOMING" in text,
     "dialling": lambda text: any(word in text for word in ("OUTGOING", "RINGING", "EARLY")),
+    "hearing it ring": lambda text: any(word in text for word in ("RINGING", "EARLY")),
     "talking": lambda text: "ESTABLISHED" in text,
 }
 
@@ -117,7 +118,7 @@ class Phone:
             await self._tell("sndcode", digit)
 
     async def wait_for(self, state: str, seconds: float = SECONDS) -> None:
-        """Wait until it is "idle", "ringing" (somebody calls), "dialling" or "talking".
+        """Wait until it is "idle", "ringing" (somebody calls), "dialling", "hearing it ring" there, or "talking".
 
         Raises:
             AssertionError: that did not happen in time.

@@ -5,9 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-
-import pytest
 
 from tests.pbx.asterisk import asterisk
 from tests.pbx.phone import phone
@@ -116,14 +115,23 @@ def test_the_accounts_have_no_more_rights_than_they_say(pbx):
 def test_nothing_is_left_of_a_test_run_that_was_killed(pbx):
     code = (
         "import sys, time\nfrom tests.pbx.asterisk import asterisk\n"
-        "with asterisk() as server:\n    print(server._process.pid, flush=True)\n    time.sleep(60)"
+        "with asterisk() as server:\n    print(server._process.pid, server.folder, flush=True)\n    time.sleep(60)"
     )
     words = [sys.executable, "-c", code]
     with subprocess.Popen(words, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as run:
-        pid = int(run.stdout.readline())
+        pid, folder = run.stdout.readline().split()
         run.send_signal(signal.SIGKILL)
-    for _ in range(1000):
-        if not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes():
-            return
-        subprocess.run(["sleep", "0.01"], check=True)
-    pytest.fail("an Asterisk outlived the run that had started it")
+    deadline = time.monotonic() + 15
+    while _is_alive(pid):
+        assert time.monotonic() < deadline, "an Asterisk outlived the run that had started it"
+        time.sleep(0.01)
+    with pbx.home.folder("another"):
+        assert not Path(folder).exists()
+        assert pbx.folder.exists()
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False

@@ -201,6 +201,7 @@ async def outbound_from_phone_given_up(scene):
     await desk_phone.dial(scene.number)
     await scene.outside.called(scene.number)
     await alice.hears("RINGING")
+    await desk_phone.wait_for("hearing it ring")
     await desk_phone.hang_up()
     await alice.hears("HANGUP")
     scene.expect(alice, f"RINGING out {scene.number}", f"HANGUP out {scene.number}: no_answer")
