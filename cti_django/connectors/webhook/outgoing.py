@@ -3,7 +3,32 @@
 A placeholder stands for a value, never for syntax. In the URL it is percent-encoded, only path and query may hold one,
 and none may lead to another place ("..": a call's id may be the caller's choice). In JSON and forms it is put into the
 parsed texts before they are written. Headers hold none.
-"""A request that can be sent as it is. May hold secrets: it has no repr of its own."""
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from ...exceptions import CommandRefused
+from ..options import choice, url
+
+__all__ = ["PLACEHOLDERS", "Outgoing", "Prepared", "read_outgoing"]
+
+PLACEHOLDERS = ("number", "digits", "extension", "user", "command_id", "call_id")
+MAX_DEPTH = 8  # of the JSON that is sent
+
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+_OURS = frozenset({"content-type", "content-length", "host", "transfer-encoding", "accept-encoding", "connection"})
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that can be sent as it is. May hold secrets: it has no repr of its own."""
 
     method: str
     url: str = field(repr=False)
