@@ -182,28 +182,7 @@ class Tenure:
             if connector is None:
                 await self._show(NO_ACCOUNT if self._account is None else INACTIVE)
                 return
-            settings = get_settings()
-            new_id = partial(call_id_for, f"{desk.agent_id} {desk.connector}")
-            ends = await self._patiently(self._catch_up, connector, calls, new_id) if connector.endpoint else []
-            session = AgentSession(
-                connector,
-                self._tell,
-                number=self._account.number if self._account else "",
-                command_seconds=settings.command_seconds,
-                believed_seconds=settings.believed_seconds,
-                new_id=new_id,
-            )
-            session.board.restore(calls)
-            desk.session = session
-            desk.take_over(calls, notes)
-            if taken_over := session.board.calls():
-                metrics.takeovers_total.inc()
-                self._log().taken_over(len(taken_over))
-            for at, said in ends:
-                for event in session.board.fold(said, at):
-                    await self._tell(event)
-            await desk.show()
-            await session.run()
+            await self._live(connector, calls, notes)
         except (CTIError, ImproperlyConfigured, ValueError) as error:
             logger.error("The session of agent %s cannot start: %s", desk.agent_id, error)
             shown = str(error) if isinstance(error, CTIError) else "Your telephone account is not configured correctly."
@@ -216,6 +195,31 @@ class Tenure:
             desk.session = None
             if connector is not None:
                 self._deliveries.leave(connector)
+
+    async def _live(self, connector: Connector, calls: list[Call], notes: dict[str, str]) -> None:
+        """Take up `calls` where the former holder left them, and run until the session is over."""
+        desk, settings = self.desk, get_settings()
+        new_id = partial(call_id_for, f"{desk.agent_id} {desk.connector}")
+        ends = await self._patiently(self._catch_up, connector, calls, new_id) if connector.endpoint else []
+        session = AgentSession(
+            connector,
+            self._tell,
+            number=self._account.number if self._account else "",
+            command_seconds=settings.command_seconds,
+            believed_seconds=settings.believed_seconds,
+            new_id=new_id,
+        )
+        session.board.restore(calls)
+        desk.session = session
+        desk.take_over(calls, notes)
+        if taken_over := session.board.calls():
+            metrics.takeovers_total.inc()
+            self._log().taken_over(len(taken_over))
+        for at, said in ends:
+            for event in session.board.fold(said, at):
+                await self._tell(event)
+        await desk.show()
+        await session.run()
 
     async def _catch_up(
         self, connector: Connector, calls: list[Call], new_id: Callable[[str], str]
