@@ -141,7 +141,9 @@ async def _decide(place: Endpoint, report: Report) -> Decision:
         _complain("decide", "The endpoint %s: %s did not decide in time.", place.name, place.decide)
         return None
     except Exception as error:
-        _complain("decide", "The endpoint %s: %s failed (%s).", place.name, place.decide, type(error).__name__)
+        decision = error
+    if isinstance(decision, BaseException):
+        _complain("decide", "The endpoint %s: %s failed (%s).", place.name, place.decide, type(decision).__name__)
         return None
     if decision is not None and not isinstance(decision, Reject | Redirect):
         _complain("decide", "The endpoint %s: %s returned no decision.", place.name, place.decide)
@@ -149,13 +151,12 @@ async def _decide(place: Endpoint, report: Report) -> Decision:
     return decision
 
 
-def _decided(decide: Callable[[Report], Decision], report: Report) -> Decision:
+def _decided(decide: Callable[[Report], Decision], report: Report) -> Decision | BaseException:
+    """What was decided, or what was raised instead: sys.exit(), raised where it is awaited, would end the process."""
     try:
         return decide(report)
-    except Exception:
-        raise
-    except BaseException as error:  # the process outlives a project's sys.exit()
-        raise RuntimeError(type(error).__name__) from None
+    except BaseException as error:
+        return error
 
 
 # -- out --------------------------------------------------------------------------------------------------------------
