@@ -49,8 +49,17 @@ class Desk:
 
     @property
     def story(self) -> list[str]:
-        """The events, one line each: "RINGING in +33123456789 Marie Curie", "HANGUP out 1002 Agent 1002: busy"."""
-        return [_told(event) for event in self.events]
+        """The events, one line each: "RINGING in +33123456789 Marie Curie", "HANGUP out 1002 Agent 1002: busy".
+
+        Whom she asks before a transfer is told by number alone: when the name is learnt, which is another UPDATED,
+        depends on what the PBX happens to say first.
+        """
+        lines = [_told(event) for event in self.events]
+        return [
+            line
+            for before, line in zip(["", *lines], lines, strict=False)
+            if not (line == before and line.startswith("UPDATED"))
+        ]
 
     @property
     def call(self) -> Call:
@@ -112,7 +121,7 @@ def _told(event: Event) -> str:
     way = "in" if call.direction is Direction.INBOUND else "out"
     words = [event.name, way, *_names(call.remote)]
     if call.consult is not None:
-        words += ["asks", *_names(call.consult)]
+        words += ["asks", _names(call.consult)[0]]
     return " ".join(words) + (f": {call.end_reason}" if call.end_reason else "")
 
 
