@@ -188,6 +188,8 @@ _SENTENCES: tuple[tuple[str, tuple[str, str, str]], ...] = (
     ("no such channel", ("That call is over.", "no_such_call", "INFO")),
     ("channel not found", ("That call is over.", "no_such_call", "INFO")),
     ("channel is not up", ("That makes no sense now.", "not_now", "INFO")),
+    ("channel not up", ("That makes no sense now.", "not_now", "INFO")),
+    ("unable to add channel", ("That makes no sense now.", "not_now", "INFO")),
     ("not bridged", ("That makes no sense now.", "not_now", "INFO")),
     ("no such queue", ("The telephone system does not know that queue.", "no_such_queue", "ERROR")),
     ("member not dynamic", ("That queue's members are fixed in the telephone system.", "fixed_member", "INFO")),
@@ -209,7 +211,7 @@ def refused(answer: Mapping[str, str]) -> CommandRefused:
             return CommandRefused(sentence, code=code, event_name=event_name)
     if is_gone:
         return CommandRefused("That call is over.", code="no_such_call", event_name="INFO")
-    words = "".join(char for char in answer.get("Message", "") if char.isprintable())[:MAX_TOLD]
+    words = "".join(char for char in answer.get("Message", "") if char.isprintable())[:MAX_TOLD].rstrip(". ")
     return CommandRefused(
         f"The telephone system refused that: {words}." if words else "The telephone system refused that.",
         code="refused_by_service",

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ...calls.commands import (
     Answer,
@@ -49,7 +49,7 @@ class CallControl:
         on_incapable: told what turns out to be impossible.
     """
 
-    __slots__ = ("_device", "_dialler", "_extension", "_manager", "_on_incapable", "_options", "_plan")
+    __slots__ = ("_busy", "_device", "_dialler", "_extension", "_manager", "_on_incapable", "_options", "_plan")
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class CallControl:
         self._plan = plan
         self._dialler = dialler
         self._on_incapable = on_incapable
+        self._busy: set[Channel] = set()
 
     def callee(self, number: str) -> Party:
         """Whom to call for `number`; see ``actions.callee``."""
@@ -86,13 +87,17 @@ class CallControl:
             case HangUp():
                 await self._hang_up(call, mine)
             case Hold():
-                await self._hold(mine)
+                with self._alone(mine):
+                    await self._hold(mine)
             case Resume():
-                await self._resume(mine)
+                with self._alone(mine):
+                    await self._resume(mine)
             case Transfer():
-                await self._transfer(call, mine, self.callee(command.number))
+                with self._alone(mine):
+                    await self._transfer(call, mine, self.callee(command.number))
             case Consult():
-                await self._consult(mine, self.callee(command.number))
+                with self._alone(mine):
+                    await self._consult(mine, self.callee(command.number))
             case CompleteTransfer():
                 await self._ask(actions.hang_up(mine.name, actions.NORMAL_CLEARING))
             case CancelTransfer():
@@ -101,6 +106,17 @@ class CallControl:
                 await self._press(mine, command.digits)
             case _:
                 raise NotCapable("Asterisk cannot do that.")
+
+    @contextlib.contextmanager
+    def _alone(self, mine: Channel) -> Iterator[None]:
+        """One of these at a time for a call: a second Bridge on the heels of the first tears the call apart."""
+        if mine in self._busy:
+            raise _not_now()
+        self._busy.add(mine)
+        try:
+            yield
+        finally:
+            self._busy.discard(mine)
 
     async def _answer(self, call: Call, mine: Channel) -> None:
         seconds = self._options.answer_seconds
@@ -115,7 +131,7 @@ class CallControl:
             if mine.is_gone:
                 raise _over()
         else:
-            caller = self._other(mine)
+            caller = self._caller(mine)
             await self._ask(actions.answer_by_redirect(self._options, self._extension, caller.name))
             answered = await self._manager.until(lambda: self._is_up_again(call, mine), seconds)
         if not answered:
@@ -131,15 +147,21 @@ class CallControl:
             await self._ask(actions.hang_up(self._other(mine).name, actions.NORMAL_CLEARING))
             await self._let_go(mine)
         else:
-            await self._ask(actions.hang_up(mine.name, actions.BUSY if is_refused else actions.NORMAL_CLEARING))
+            cause = actions.BUSY if is_refused else actions.NORMAL_CLEARING
+            others = self._manager.switchboard.legs(self._device, mine.linkedid) if is_refused else []
+            mine.hangup_requested = True  # Asterisk does not tell of those that a manager makes
+            await self._ask(actions.hang_up(mine.name, cause))
+            for other in others:  # her other phones ring, too
+                if other is not mine and not other.is_up:
+                    await self._let_go(other, cause)
 
-    async def _let_go(self, mine: Channel) -> None:
-        """End her parked channel, which may just have ended: whoever waits for the other side does that, too."""
+    async def _let_go(self, channel: Channel, cause: str = actions.NORMAL_CLEARING) -> None:
+        """End a channel that may just have ended: whoever waits for the other side of a parked one does that, too."""
         with contextlib.suppress(CommandRefused):
-            await self._ask(actions.hang_up(mine.name, actions.NORMAL_CLEARING))
+            await self._ask(actions.hang_up(channel.name, cause))
 
     async def end_with_the_other(self, provider_call_id: str) -> None:
-        """Wait beside a call that the PBX holds: when the other side gives up, hang up the agent's phone.
+        """Wait beside a call that the PBX holds: when one side gives up, hang up the other.
 
         Nobody else would: to the PBX these are two channels that have nothing to do with each other. Returns when the
         call is not held (any more), or the line is lost.
@@ -148,12 +170,25 @@ class CallControl:
         other = self._manager.switchboard.peer(mine) if mine is not None and mine.is_parked else None
         if mine is None or other is None:
             return
+        until = self._manager.until
         with contextlib.suppress(ConnectorError):
-            await self._manager.until(lambda: other.is_gone or mine.is_gone or not mine.is_parked, HELD_SECONDS)
+            await until(lambda: other.is_gone or mine.is_gone or not mine.is_parked, HELD_SECONDS)
             if other.is_gone and mine.is_parked and not mine.is_gone:
                 await self._let_go(mine)
+            # The agent's phone ends also when she has handed the call over: then the other side is led away.
+            elif mine.is_gone and not await until(lambda: not self._is_waiting(other), TOGETHER_SECONDS):
+                await self._let_go(other)
+
+    def _is_waiting(self, other: Channel) -> bool:
+        """Whether `other` hears the music of a held call."""
+        place = (self._options.hold_context, self._options.hold_extens[0])
+        return other.on_music and not other.is_gone and not other.bridge and (other.context, other.exten) == place
 
     async def _hold(self, mine: Channel) -> None:
+        if mine.is_parked:
+            return
+        if self._manager.switchboard.is_conference(mine):
+            raise CommandRefused("A call with several others cannot be put on hold.", code="conference")
         # The far side has answered a moment before the two are connected; until then a Redirect would part them.
         await self._manager.until(lambda: bool(mine.bridge) or mine.is_gone, TOGETHER_SECONDS)
         await self._ask(actions.hold(self._options, mine.name, self._other(mine).name))
@@ -161,16 +196,19 @@ class CallControl:
             raise CommandRefused("The telephone system did not put the call on hold.", code="not_held")
 
     async def _resume(self, mine: Channel) -> None:
+        if not mine.is_parked and not mine.is_held:
+            raise _not_now()
         if not mine.is_parked:
             sentence = "This call is on hold at your phone: take it off hold there."
             raise CommandRefused(sentence, code="held_by_phone", event_name="INFO")
         await self._ask(actions.go_on_together(mine.name, self._other(mine).name))
+        await self._manager.until(lambda: bool(mine.bridge) or mine.is_gone, TOGETHER_SECONDS)
 
     async def _transfer(self, call: Call, mine: Channel, party: Party) -> None:
         digits = actions.digits_for(party, self._options)
         await check_number(self._manager, self._options, self._options.transfers_to, digits)
         if call.state is CallState.RINGING:
-            await self._ask(actions.send_to(self._options, self._other(mine).name, digits))
+            await self._ask(actions.send_to(self._options, self._caller(mine).name, digits))
         elif mine.is_parked:
             await self._ask(actions.send_to(self._options, self._other(mine).name, digits))
             await self._let_go(mine)
@@ -182,12 +220,16 @@ class CallControl:
         await check_number(self._manager, self._options, self._options.transfers_to, keys)
         if mine.is_parked:
             await self._resume(mine)
-            await self._manager.until(lambda: bool(mine.bridge) or mine.is_gone, TOGETHER_SECONDS)
-        await self._ask(actions.consult(self._options, mine.name, keys))
-        await self._manager.until(lambda: mine.consulting or mine.is_gone, CONSULT_SECONDS)
+        # Whoever is asked may be busy: then it is over again before the answer to the action has been looked at.
+        beginning = asyncio.create_task(self._manager.until(lambda: mine.consulting or mine.is_gone, CONSULT_SECONDS))
+        try:
+            await self._ask(actions.consult(self._options, mine.name, keys))
+            has_begun = await beginning
+        finally:
+            beginning.cancel()
         if mine.is_gone:
             raise _over()
-        if not mine.consulting:
+        if not has_begun:
             raise CommandRefused("The telephone system did not begin the transfer.", code="no_consultation")
 
     async def _press(self, mine: Channel, digits: str) -> None:
@@ -206,13 +248,23 @@ class CallControl:
     def _other(self, mine: Channel) -> Channel:
         other = self._manager.switchboard.peer(mine)
         if other is None:
-            raise CommandRefused(NOT_NOW, code="not_now", event_name="INFO")
+            raise _not_now()
         return other
+
+    def _caller(self, mine: Channel) -> Channel:
+        """Who makes her phone ring. An end of a Local channel stays what it is: behind it is a queue, or an agent who
+        asks her before a transfer, and who must not be led away from her own call."""
+        dialler = mine.dialled_by
+        return dialler if dialler is not None and dialler.is_local and not dialler.is_gone else self._other(mine)
 
     async def _ask(self, action: Action) -> None:
         answer = await self._manager.ask(action.name, action.headers)
         if answer.get("Response") != "Success":
             raise actions.refused(answer)
+
+
+def _not_now() -> CommandRefused:
+    return CommandRefused(NOT_NOW, code="not_now", event_name="INFO")
 
 
 def _over() -> CommandRefused:

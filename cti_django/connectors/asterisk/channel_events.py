@@ -121,6 +121,7 @@ def _bridge_enter(channels: Channels, event: Event) -> Touched:
     members = channels.enter(channel, bridge)
     for member in members:
         member.last_peer, channel.last_peer = channel, member
+        member.peer_left_first = False  # somebody else did: an end of a Local channel that was optimized away
         member.is_answered = member.is_answered or not channel.is_local
         channel.is_answered = channel.is_answered or not member.is_local
     channel.is_parked = False

@@ -295,8 +295,11 @@ class Channels:
         return None
 
     def _on_the_dial(self, channel: Channel) -> Channel | None:
-        sides = (channel.dialled_by, channel.dialling, channel.last_peer)
-        return next((side for side in sides if side is not None and not side.is_gone), None)
+        for side in (channel.dialled_by, channel.dialling, channel.last_peer):
+            # Whom it has spoken with and who is in a bridge again speaks with somebody else by now.
+            if side is not None and not side.is_gone and not (channel.is_answered and side.bridge):
+                return side
+        return None
 
     def dialler(self, channel: Channel) -> Channel | None:
         """Who dialled `channel` in the first place, looking through Local channels."""

@@ -147,13 +147,12 @@ class Queues:
         self._extensions.name(device, (event.get("MemberName") or event.get("Name") or "")[:MAX_TEXT])
         if self._listed is not None:
             self._listed.add((device, queue))
-        queues = self._members.setdefault(device, {})
-        membership = queues.get(queue)
+        membership = self._members.get(device, {}).get(queue)
         if membership is None:
             if self._size >= MAX_MEMBERS:
                 return ""
             self._size += 1
-            membership = queues[queue] = _Membership(True, False)
+            membership = self._members.setdefault(device, {})[queue] = _Membership(True, False)
         membership.is_member = event.get("Event") != "QueueMemberRemoved"
         membership.is_paused = event.get("Paused") == "1"
         return device

@@ -51,10 +51,17 @@ def link(channels: Channels) -> None:
         for channel in channels.by_uniqueid.values()
         if channel.bridge and not channel.is_local and not any(channels.bridged(channel))
     }
+    diallers = {
+        (channel.linkedid, channel.exten): channel
+        for channel in channels.by_uniqueid.values()
+        if channel.name.endswith(";2") and channel.far_rings
+    }
     for channel in channels.by_uniqueid.values():
         if channel.is_local:
             continue
         first = channels.by_uniqueid.get(channel.linkedid)
+        if not channel.is_up:  # a Local channel may ring it, for an agent who asks before a transfer
+            first = diallers.get((channel.linkedid, channel.exten), first)
         if first is not None and first is not channel:
             _join(channel, first)
         if any(member.name.endswith(";1") for member in channels.bridged(channel)):

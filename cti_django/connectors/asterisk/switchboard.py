@@ -88,9 +88,17 @@ class Switchboard:
 
     def leg(self, device: str, provider_call_id: str) -> Channel | None:
         """The channel of `device` in that call; the best if it has several, None if it has none (any more)."""
-        channels = self._channels.by_device.get(device, ())
-        found = [channel for channel in channels if channel.linkedid == provider_call_id]
+        found = self.legs(device, provider_call_id)
         return max(found, key=lambda channel: (channel.is_up, channel.bridge != ""), default=None)
+
+    def legs(self, device: str, provider_call_id: str) -> list[Channel]:
+        """All the channels of `device` in that call: an agent may have several phones."""
+        channels = self._channels.by_device.get(device, ())
+        return [channel for channel in channels if channel.linkedid == provider_call_id]
+
+    def is_conference(self, channel: Channel) -> bool:
+        """Whether `channel` hears more than one other."""
+        return len(list(self._channels.bridged(channel))) > 1
 
     def peer(self, channel: Channel) -> Channel | None:
         """Whom `channel` is bridged with; else who dials it, or whom it dials. Local channels are looked through."""

@@ -24,6 +24,7 @@ class FakeCall:
     serial: int = field(default_factory=lambda: next(_NUMBERS))
     bridge: str = ""
     states: dict[str, str] = field(default_factory=dict)
+    place: tuple[str, str] = ("from-pstn", "+442071838750")
 
     @property
     def caller_id(self) -> str:
@@ -52,8 +53,8 @@ class FakeCall:
             "CallerIDName": own[1],
             "ConnectedLineNum": other[0],
             "ConnectedLineName": other[1],
-            "Context": "from-agents" if is_phone else "from-pstn",
-            "Exten": "" if is_phone else "+442071838750",
+            "Context": "from-agents" if is_phone else self.place[0],
+            "Exten": "" if is_phone else self.place[1],
             "Uniqueid": f"{EPOCH + self.serial}.{2 * self.serial + 1}" if is_phone else self.caller_id,
             "Linkedid": self.caller_id,
         }
@@ -91,8 +92,15 @@ class FakeCall:
         for channel in (self.phone, self.caller):
             self._say("BridgeLeave", [("BridgeUniqueid", self.bridge)], self.side(channel))
         self.bridge = ""
+        self.place = ("park", "caller")
         self._say("MusicOnHoldStart", self.side(self.caller))
         self._list()
+
+    def send_on(self, *place: str) -> None:
+        """The caller has been sent elsewhere, to a queue for one, and hears music there."""
+        self._say("MusicOnHoldStop", self.side(self.caller))
+        self.place = place
+        self._say("MusicOnHoldStart", self.side(self.caller))
 
     def hold(self) -> None:
         """The agent's phone holds the call."""

@@ -1,6 +1,7 @@
 """The Asterisk connector's commands, from what an agent asks for to what the PBX is asked, and what she is told."""
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
 
 import pytest
@@ -235,6 +236,42 @@ async def test_a_ringing_call_is_refused_as_busy_and_a_connected_one_is_cleared(
         assert asked == [(call.phone, "17"), (call.phone, "16")]
 
 
+async def test_a_call_that_rings_on_two_phones_is_refused_on_both(pbx):
+    async with online(pbx) as (connector, heard):
+        call = FakeCall(pbx)
+        call.ring()
+        second = {"Channel": "PJSIP/1001-000000ff", "Uniqueid": "1795390000.999", "Linkedid": call.caller_id}
+        dialled = {f"Dest{name}": value for name, value in second.items()}
+        pbx.say({"Event": "DialBegin", "DestChannelStateDesc": "Ringing", **dict(call.side(call.caller)), **dialled})
+        await heard.until_event("RINGING")
+        await connector._manager.ask("Ping")  # what was said before is known by then
+        await give(connector, heard, commands.HangUp)
+        asked = pbx.named("Hangup")
+        assert {each["Channel"] for each in asked} == {call.phone, second["Channel"]}
+        assert {each["Cause"] for each in asked} == {"17"}
+
+
+@pytest.mark.parametrize("kind", [commands.Answer, commands.Transfer])
+async def test_whoever_is_asked_before_a_transfer_leads_nobody_away_from_a_call_of_theirs(pbx, kind):
+    """A Local channel rings her for a colleague: that is answered or sent on, not the colleague."""
+    async with online(pbx) as (connector, heard):
+        call = "1795390000.1"
+        colleague, *ends, hers = (
+            {"Channel": name, "Uniqueid": f"1795390000.{number}", "Linkedid": call}
+            for number, name in enumerate(("PJSIP/1002-9", "Local/1001@x-1;1", "Local/1001@x-1;2", "PJSIP/1001-8"), 2)
+        )
+        for each in (colleague, *ends):
+            pbx.say({"Event": "Newchannel", "ChannelStateDesc": "Up", **each})
+        for each in (colleague, ends[0]):
+            pbx.say({"Event": "BridgeEnter", "BridgeUniqueid": "ask", **each})
+        dialled = {f"Dest{name}": value for name, value in hers.items()}
+        pbx.say({"Event": "DialBegin", "DestChannelStateDesc": "Ringing", **ends[1], **dialled})
+        await heard.until_event("RINGING")
+        with contextlib.suppress(CommandRefused):  # nobody answers here
+            await give(connector, heard, kind, **({"number": "1003"} if kind is commands.Transfer else {}))
+        assert [each["Channel"] for each in pbx.named("Redirect")] == ["Local/1001@x-1;2"]
+
+
 async def test_an_answer_by_redirect_is_done_when_her_phone_is_up_again(pbx):
     async with online(pbx) as (connector, heard):
         call = FakeCall(pbx)
@@ -309,11 +346,46 @@ async def test_a_hold_parks_both_and_a_resume_joins_them(pbx):
         await heard.until_event("ON_HOLD")
         asked = pbx.named("Redirect")[0]
         assert (asked["Channel"], asked["ExtraChannel"]) == (call.caller, call.phone)
+
+        async def join(asked):
+            call.join("again")
+
+        pbx.hooks["Bridge"] = join
         await give(connector, heard, commands.Resume)
         asked = pbx.named("Bridge")[0]
         assert (asked["Channel1"], asked["Channel2"]) == (call.caller, call.phone)
-        call.join("again")
         await heard.until_event("CONNECTED", 2)
+
+
+@pytest.mark.parametrize("kind", [commands.Hold, commands.Resume])
+async def test_pressed_twice_it_is_done_once(pbx, kind):
+    async with talking(pbx) as (connector, heard, call):
+        name = "Redirect" if kind is commands.Hold else "Bridge"
+        if kind is commands.Resume:
+            call.park()
+            await heard.until_event("ON_HOLD")
+
+        async def do_it(asked):
+            call.park() if kind is commands.Hold else call.join("again")
+
+        pbx.hooks[name] = do_it
+        first, second = await asyncio.gather(
+            give(connector, heard, kind), give(connector, heard, kind), return_exceptions=True
+        )
+        assert first is None
+        assert (second.code, second.event_name) == ("not_now", "INFO")
+        await heard.until_event("ON_HOLD" if kind is commands.Hold else "CONNECTED", 1 + (kind is commands.Resume))
+        assert len(pbx.named(name)) == 1
+
+
+async def test_a_call_with_several_others_is_not_torn_apart_by_a_hold(pbx):
+    async with talking(pbx) as (connector, heard, call):
+        FakeCall(pbx).join(call.bridge)
+        await connector.refresh()
+        with pytest.raises(CommandRefused) as refused:
+            await give(connector, heard, commands.Hold)
+        assert refused.value.code == "conference"
+        assert pbx.named("Redirect") == []
 
 
 async def test_a_hold_waits_until_the_two_are_connected(pbx):
@@ -371,6 +443,24 @@ async def test_when_the_other_side_does_not_wait_her_phone_is_hung_up_too(pbx):
         call.end(call.caller)
         asked = await pbx.next("Hangup")
         assert (asked["Channel"], asked["Cause"]) == (call.phone, "16")
+
+
+@pytest.mark.parametrize("is_handed_over", [False, True])
+async def test_a_caller_whose_agent_hangs_up_her_phone_does_not_wait_for_ever(pbx, monkeypatch, is_handed_over):
+    monkeypatch.setattr(call_control, "TOGETHER_SECONDS", 0.1)
+    async with talking(pbx) as (connector, heard, call):
+
+        async def park(asked):
+            call.park()
+
+        pbx.hooks["Redirect"] = park
+        await give(connector, heard, commands.Hold)
+        if is_handed_over:
+            call.send_on("from-agents", "700")
+        call.end(call.phone)
+        await heard.until_event("HANGUP")
+        await asyncio.gather(*connector._chores)
+        assert [each["Channel"] for each in pbx.named("Hangup")] == ([] if is_handed_over else [call.caller])
 
 
 async def test_that_is_so_for_a_call_that_was_held_before_the_line_was_there(pbx):
@@ -451,6 +541,21 @@ async def test_a_consultation_is_begun_with_keys_completed_by_leaving_and_cancel
         assert pbx.named("CancelAtxfer")[0]["Channel"] == call.phone
         await give(connector, heard, commands.CompleteTransfer)
         assert pbx.named("Hangup")[0]["Channel"] == call.phone
+
+
+async def test_a_consultation_that_is_over_at_once_has_begun(pbx):
+    """Whoever is asked is busy: it begins and ends in one breath."""
+    async with talking(pbx) as (connector, heard, call):
+
+        async def ask(asked):
+            call.hold()
+            bridge = call.bridge
+            call.ask("1002")
+            call.join(bridge)
+
+        pbx.hooks["Atxfer"] = ask
+        await give(connector, heard, commands.Consult, number="1002")
+        await heard.until_event("CONNECTED", 2)
 
 
 async def test_a_consultation_that_does_not_begin_is_reported(pbx, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from cti_django.calls.notifications import LegNotification, PresenceNotification, Snapshot
 from cti_django.calls.numbers import PartyKind
 from cti_django.calls.states import CallState, Direction, EndReason
+from cti_django.connectors.asterisk import presence
 from cti_django.connectors.asterisk.channels import Channel
 from cti_django.connectors.asterisk.switchboard import Switchboard
 
@@ -801,3 +802,49 @@ def test_two_extensions_of_one_phone_do_not_hide_each_other():
     hear(board, E("ExtensionStatus", None, exten="1001", Status="-1"))
     hear(board, E("Newchannel", A, state="Down", CallerIDName="Ada Lovelace"))
     assert board.extensions()["2001"].name == "Ada Lovelace"
+
+
+# -- Local channels that come and go ----------------------------------------------------------------------------------
+
+
+def test_an_end_of_a_local_channel_that_is_optimized_away_has_not_led_anybody_away():
+    board = switchboard()
+    end = {"Channel": "Local/1002@x-1;1", "Uniqueid": "1795390189.3", "Linkedid": CALL}
+    hear(board, *answered(), E("BridgeEnter", A, bridge="b2"), E("BridgeEnter", end, bridge="b2"))
+    hear(board, E("BridgeLeave", end, bridge="b2"), E("BridgeEnter", B, state="Up", bridge="b2"))
+    told = hear(board, E("BridgeLeave", A, bridge="b2"), E("BridgeLeave", B, bridge="b2"), E("Hangup", A, cause="16"))
+    (end_of_hers,) = [leg for device, leg in told if device == "PJSIP/1001"]
+    assert (end_of_hers.state, end_of_hers.end_reason) == (CallState.HANGUP, None)
+
+
+def test_a_held_caller_whom_somebody_has_taken_away_is_the_other_side_no_longer():
+    board = switchboard()
+    hear(board, *answered(), E("BridgeLeave", A, bridge="b1"), E("BridgeLeave", P, bridge="b1"))
+    hear(board, E("MusicOnHoldStart", P))
+    mine = board.leg("PJSIP/1001", CALL)
+    assert mine.is_parked
+    assert board.peer(mine).uniqueid == CALL
+    hear(board, E("MusicOnHoldStop", P), E("BridgeEnter", B, state="Up", bridge="b3"), E("BridgeEnter", P, bridge="b3"))
+    assert board.peer(mine) is None
+
+
+def test_after_a_list_too_a_phone_that_a_local_channel_rings_is_not_rung_by_the_first_caller():
+    board = switchboard()
+    dialling = {"Channel": "Local/1002@x-1;2", "Uniqueid": "1795390189.4", "Linkedid": CALL}
+    board.begin_snapshot()
+    hear(
+        board,
+        E("CoreShowChannel", P, state="Up", exten="1001", Application="Dial", BridgeId="b1"),
+        E("CoreShowChannel", B, state="Ringing", exten="1002", Application="AppDial"),
+        E("CoreShowChannel", dialling, state="Ring", exten="1002", Application="Dial"),
+    )
+    board.end_snapshot()
+    assert board.leg("PJSIP/1002", CALL).dialled_by.name == "Local/1002@x-1;2"
+
+
+def test_members_without_end_are_not_kept_without_end(monkeypatch):
+    monkeypatch.setattr(presence, "MAX_MEMBERS", 3)
+    queues = presence.Queues(presence.Extensions())
+    for number in range(20):
+        queues.hear(E("QueueMember", {"Queue": "support", "Location": f"PJSIP/{number}"}))
+    assert len(queues._members) == 3
