@@ -182,7 +182,7 @@ class Tenure:
             if connector is None:
                 await self._show(NO_ACCOUNT if self._account is None else INACTIVE)
                 return
-            await self._live(connector, calls, notes)
+            await self._run_on(connector, calls, notes)
         except (CTIError, ImproperlyConfigured, ValueError) as error:
             logger.error("The session of agent %s cannot start: %s", desk.agent_id, error)
             shown = str(error) if isinstance(error, CTIError) else "Your telephone account is not configured correctly."
@@ -196,7 +196,7 @@ class Tenure:
             if connector is not None:
                 self._deliveries.leave(connector)
 
-    async def _live(self, connector: Connector, calls: list[Call], notes: dict[str, str]) -> None:
+    async def _run_on(self, connector: Connector, calls: list[Call], notes: dict[str, str]) -> None:
         """Take up `calls` where the former holder left them, and run until the session is over."""
         desk, settings = self.desk, get_settings()
         new_id = partial(call_id_for, f"{desk.agent_id} {desk.connector}")
