@@ -16,6 +16,8 @@ SERVERS = {
     "udp": "sip:127.0.0.1:{pbx.sip_port}",
     "tcp": "sip:127.0.0.1:{pbx.sip_port};transport=tcp",
     "ws": "ws://127.0.0.1:{pbx.http_port}/ws",
+    "tls": "sips:127.0.0.1:{pbx.sip_tls_port}",
+    "wss": "wss://127.0.0.1:{pbx.https_port}/ws",
 }
 
 
@@ -24,7 +26,8 @@ def connector(pbx: Asterisk, agent: str, *, transport: str = "udp", **options: A
     plan = replace(SIPConnector.number_plan_defaults, region="GB")
     credentials = Credentials(username=agent, password=password_of(agent))
     server = SERVERS[transport].format(pbx=pbx)
-    return SIPConnector(credentials, {"server": server, "register": True, **options}, number_plan=plan)
+    options = {"register": True, "ca_file": str(pbx.certificate), **options}
+    return SIPConnector(credentials, {"server": server, **options}, number_plan=plan)
 
 
 repertoire = Repertoire(connector, first_agent=str(SHARED_FROM))
