@@ -1,16 +1,19 @@
 """One Asterisk on free ports of 127.0.0.1, in a folder of its own, with as many agents as a test wants."""
 
 import csv
+import fcntl
 import os
 import random
 import re
 import secrets
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -51,11 +54,35 @@ def agent_did(agent: str) -> str:
 
 
 def port_pair(neighbours: int = 0) -> int:
-    """A port that is free for UDP and for TCP, and so are that many behind it."""
+    """A port that is free for UDP and for TCP, and so are that many behind it; no other test run is given them.
+
+    They stay this process's until it ends: what listens there may be killed and started again.
+    """
     for port in random.sample(_PORTS, 200):
-        if all(map(_is_free, range(port, port + 1 + neighbours))):
+        wanted = range(port, port + 1 + neighbours)
+        signs = [sign for each in wanted if (sign := _reserve(each)) is not None]
+        if len(signs) == len(wanted) and all(map(_is_free, wanted)):
+            _reserved.extend(signs)
             return port
+        for sign in signs:
+            sign.close()
     raise RuntimeError("no free port")
+
+
+_reserved: list[IO[str]] = []
+"""Open, and therefore locked."""
+
+
+def _reserve(port: int) -> IO[str] | None:
+    folder = Path(tempfile.gettempdir()) / f"cti_django-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    sign = (folder / str(port)).open("w")
+    try:
+        fcntl.flock(sign, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sign.close()
+        return None
+    return sign
 
 
 def _is_free(port: int) -> bool:

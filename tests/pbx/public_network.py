@@ -87,6 +87,7 @@ class Line:
         self._invite: Message | None = None
         self._numbers = itertools.count(1)
         self._is_called = False
+        self._heard: set[str] = set()
         self._ringing, self._answered, self._over = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._acknowledged, self._replied, self._settled = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -230,7 +231,8 @@ class Line:
             self._over.set()
         elif method == "CANCEL":
             self.refuse(487)
-        elif method == "INFO" and message.body.startswith("Signal="):
+        elif method == "INFO" and message.body.startswith("Signal=") and message.get("CSeq") not in self._heard:
+            self._heard.add(message.get("CSeq"))  # a request that is answered late comes again
             self.keys += message.body.splitlines()[0].partition("=")[2].strip()
 
 
