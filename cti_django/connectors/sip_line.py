@@ -66,7 +66,17 @@ class SIPLine:
         room: awaited after each message, so that a flood waits on the network and not in memory.
     """
 
-    __slots__ = ("_machine", "_on_event", "_on_lost", "_reading", "_room", "_sending", "_socket", "_timer")
+    __slots__ = (
+        "_is_closed",
+        "_machine",
+        "_on_event",
+        "_on_lost",
+        "_reading",
+        "_room",
+        "_sending",
+        "_socket",
+        "_timer",
+    )
 
     def __init__(
         self,
@@ -82,6 +92,7 @@ class SIPLine:
         self._on_event = on_event
         self._on_lost = on_lost
         self._room = room
+        self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
         self._reading = asyncio.create_task(self._read())
@@ -92,7 +103,10 @@ class SIPLine:
         return asyncio.get_running_loop().time()
 
     def flush(self) -> None:
-        """Say and send what has come up outside of reading: to be called when the machine was asked for something."""
+        """Say and send what has come up outside of reading: to be called when the machine was asked for something.
+        Once the line is closed, nothing happens: what outlives it may still ask."""
+        if self._is_closed:
+            return
         self._tell()
         self._set_timer()
         # One sender at a time keeps the order; a sender that waits takes along what has come up meanwhile.
@@ -101,6 +115,7 @@ class SIPLine:
 
     async def close(self) -> None:
         """Hang up. Never raises; may be called twice."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         tasks = [task for task in (self._reading, self._sending) if task is not None]

@@ -28,6 +28,9 @@ REFUSED_SECONDS = 0.5
 """How long a shadow contact may ring on when the documents say that nothing rings: its CANCEL is on the way."""
 UNSEEN = "The telephone system does not tell what became of this call."
 
+MAX_DIALOGS = 500
+"""Of one line: as many as a board has calls. A server that tells of more is not believed."""
+
 _ORDER = (None, CallState.RINGING, CallState.ON_HOLD, CallState.CONNECTED)
 _UNKNOWN = Party(kind=PartyKind.UNAVAILABLE)
 
@@ -127,6 +130,8 @@ class Joiner:
             del self._by_dialog[name]
             call = None
         if call is None:
+            if len(self._by_dialog) >= MAX_DIALOGS:
+                return
             call = self._fitting(leg, is_bare) or self._begin_call(leg, is_bare)
             self._by_dialog[name] = call
         elif self._hear_second(leg, call):

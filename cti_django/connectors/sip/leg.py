@@ -66,7 +66,8 @@ class Leg:
         self._agent = line.agent
         self._invite: SIPRequest | None = None
         self._dialog: Dialog | None = None
-        self._answers: dict[str, asyncio.Future[SIPResponse]] = {}  # by method: one of each at a time
+        # By method, one of each at a time: what was asked, and who waits for the answer.
+        self._answers: dict[str, tuple[SIPRequest, asyncio.Future[SIPResponse]]] = {}
         self._on_progress: Callable[[int], None] | None = None
         self._referral: asyncio.Future[int] | None = None
         self._offers: set[asyncio.Task[None]] = set()
@@ -91,8 +92,8 @@ class Leg:
         if response.status >= 300:
             self._finish()
             raise Refused(response.status)
-        self.is_up = True
-        self.sdp = response.body
+        if self.is_over:
+            raise Refused(487)  # it was put down as soon as it was picked up
         return response.body
 
     async def reinvite(self, offer: bytes, direction: str = "sendrecv") -> bytes:
@@ -106,9 +107,8 @@ class Leg:
         response = await self._ask(request, ANSWER_SECONDS)
         if response.status >= 300:
             if response.status in (408, 481):
-                self._finish()
+                self._lose()
             raise Refused(response.status)
-        self.sdp = response.body or self.sdp
         return self.sdp
 
     def end(self) -> None:
@@ -195,16 +195,25 @@ class Leg:
             if request.method == "INVITE" and not self.is_up and response.status in _RINGING:
                 self.on_ring()
             return
-        if request.method == "INVITE" and response.status < 300:
+        if self._dialog is not None and request.from_.tag != self._dialog.local.tag:
+            self._lose()  # an INVITE of the phone's: our 2xx was never acknowledged (RFC 3261 13.3.1.4)
+            return
+        is_accepted = request.method == "INVITE" and response.status < 300
+        if is_accepted:
             self._acknowledge(request, response, now)
-        future = self._answers.pop(request.method, None)
-        if future is not None and not future.done():
-            future.set_result(response)
-        elif request.method == "INVITE" and not self.is_up and response.status < 300:
-            self.is_up = True  # it was picked up after all, when nobody wanted it any more
-            self.end()
-        elif request.method == "INVITE" and not self.is_up:
+        is_wanted = self._settle(request, response)
+        if is_accepted and not self.is_over:
+            is_late = not self.is_up and not is_wanted
+            self.is_up, self.sdp = True, response.body or self.sdp
+            if is_late:
+                self.end()  # it was picked up after all, when nobody wanted it any more
+        elif request.method == "INVITE" and not is_wanted and not self.is_up:
             self._finish()
+
+    def handle_timeout(self, now: float) -> None:
+        """See ``Sleeper``: nothing can come of this call any more."""
+        if self._invite is not None:
+            self._agent.detach(self._invite.call_id)
 
     def receive_request(self, request: SIPRequest, now: float) -> None:
         """See ``Usage``."""
@@ -246,7 +255,7 @@ class Leg:
         if request.method in self._answers:
             raise Refused(491)
         future: asyncio.Future[SIPResponse] = asyncio.get_running_loop().create_future()
-        self._answers[request.method] = future
+        waiting = self._answers[request.method] = request, future
         self._agent.send(request, self, _now())
         self._line.flush()
         try:
@@ -255,8 +264,18 @@ class Leg:
         except TimeoutError:
             raise Refused(408) from None
         finally:
-            if self._answers.get(request.method) is future:
+            if self._answers.get(request.method) is waiting:
                 del self._answers[request.method]
+
+    def _settle(self, request: SIPRequest, response: SIPResponse) -> bool:
+        """Give `response` to whoever waits for it; False if nobody does any more. `request` may be a later copy of
+        what was asked, with a log-in, but no earlier one."""
+        asked, future = self._answers.get(request.method, (request, None))
+        if future is None or future.done() or request.cseq.number < asked.cseq.number:
+            return False
+        del self._answers[request.method]
+        future.set_result(response)
+        return True
 
     def _acknowledge(self, request: SIPRequest, response: SIPResponse, now: float) -> None:
         if self._dialog is None:
@@ -284,9 +303,8 @@ class Leg:
             self._agent.respond(request, 489, now, headers=(("Allow-Events", "refer"),))
             return
         self._agent.respond(request, 200, now)
-        referred = self._answers.get("REFER")
-        if referred is not None and not referred.done():
-            referred.set_result(SIPResponse(202, ""))  # the answer itself was lost, or is late (RFC 6665 4.1.2.4)
+        if "REFER" in self._answers:  # the answer itself was lost, or is late (RFC 6665 4.1.2.4)
+            self._settle(self._answers["REFER"][0], SIPResponse(202, ""))
         status = _sipfrag_status(request.body)
         is_last = (request.headers.get("Subscription-State") or "").strip().lower().startswith("terminated")
         if 100 <= status < 200 and self._on_progress is not None:
@@ -299,13 +317,19 @@ class Leg:
             raise Refused(481)
         return self._dialog
 
+    def _lose(self) -> None:
+        """The phone knows the call no more, or does not answer. Source: RFC 3261 12.2.1.2."""
+        if not self.is_over:
+            self.end()
+            self.on_over(self)
+
     def _finish(self) -> None:
         """The call is over. What is still on its way is answered for a while: a BYE that has crossed ours, and the
         NOTIFYs of a REFER, which outlive the call (RFC 5057 4.2)."""
         if self.is_over or self._invite is None:
             return
         self.is_over, self.is_up = True, False
-        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._agent.detach, self._invite.call_id)
+        self._agent.wake(self, _now() + LINGER_SECONDS)
 
 
 def _sipfrag_status(body: bytes) -> int:

@@ -7,6 +7,7 @@ Deviates: of a certificate the DNS names count, not the sip: URIs beside them; i
 
 import asyncio
 import contextlib
+import errno
 import secrets
 import socket
 import ssl
@@ -120,6 +121,8 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._wake()
 
     def error_received(self, exc: Exception) -> None:
+        if isinstance(exc, OSError) and exc.errno == errno.EMSGSIZE:
+            return  # one message of ours was too large: its transaction will hear nothing, and say so
         self._error = True  # nobody listens there any more
         self._wake()
 

@@ -27,4 +27,4 @@ def new_watch(
         translate=lambda info, node: translate(info, node, plan),
         own_number=lambda dialog: own_extension(dialog, plan),
     )
-    return Watch(own, own, wanted, dialect, complaints, say, on_refused)
+    return Watch(own, f"user:{own}", wanted, dialect, complaints, say, on_refused)

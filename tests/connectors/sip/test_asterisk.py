@@ -1,4 +1,4 @@
-"""The SIP connector on a real Asterisk with real phones, over UDP, TCP and WebSocket; whole lists of events."""
+"""The SIP connector on a real Asterisk with real phones, over UDP, TCP, TLS and WebSocket; whole lists of events."""
 
 from dataclasses import replace
 from typing import Any

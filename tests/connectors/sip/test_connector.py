@@ -24,6 +24,7 @@ ELSEWHERE = ("Reason", 'SIP;cause=200;text="Call completed elsewhere"')
 async def test_the_agent_is_told_that_she_is_logged_in_watched_and_ready():
     async with running_server() as server, at_desk(server.port, expires_seconds=120) as desk:
         assert desk.story == ["LOGGED_IN", "SUBSCRIBED", "READY"]
+        assert desk.events[1].uri == "user:1006"
         subscribe = server.requests[-1]
         assert (subscribe.method, subscribe.uri) == ("SUBSCRIBE", "sip:1006@pbx.example")
         assert (subscribe.headers["Event"], subscribe.headers["Expires"]) == ("dialog", "120")

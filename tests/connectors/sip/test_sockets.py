@@ -140,6 +140,20 @@ async def test_a_flood_of_datagrams_takes_no_more_room_than_a_few():
         await flow.socket.close()
 
 
+async def test_a_message_too_large_for_a_datagram_costs_nobody_the_line():
+    with socket.socket(type=socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        port = peer.getsockname()[1]
+        flow = await connect(Target("UDP", "127.0.0.1", port), Server("UDP", "pbx.example", port), "")
+        await flow.socket.send(b"x" * 66_000)
+        await flow.socket.send(b"here I am")
+        own = peer.recvfrom(100)[1]
+        for _ in range(2):
+            peer.sendto(MESSAGE, own)
+            assert await flow.socket.receive() == MESSAGE
+        await flow.socket.close()
+
+
 class Zone:
     """A domain with two machines, the first of which is not there."""
 
