@@ -1,5 +1,7 @@
 """Click-to-call: an Originate that rings the agent's own phone first."""
 
+import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -31,7 +33,7 @@ class Dialler:
         say: hears what becomes of them.
     """
 
-    __slots__ = ("_extension", "_in_doubt", "_manager", "_options", "_say", "_waiting")
+    __slots__ = ("_began_at", "_extension", "_in_doubt", "_manager", "_options", "_say", "_waiting")
 
     def __init__(
         self,
@@ -47,9 +49,18 @@ class Dialler:
         self._in_doubt = in_doubt
         self._say = say
         self._waiting: dict[str, tuple[str, Party]] = {}  # command_id -> (channel_id, destination)
+        self._began_at = -math.inf
 
     def begin(self, command_id: str, destination: Party) -> str:
-        """Say STARTED; the channel's id, under which Asterisk will tell of the call."""
+        """Say STARTED; the channel's id, under which Asterisk will tell of the call.
+
+        Raises:
+            CommandRefused: her phone rings for another one: two clicks may come before the first was told of.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._waiting and now - self._began_at < self._options.dial_seconds:
+            raise CommandRefused("Your phone is already ringing for another call.", code="dialling", event_name="INFO")
+        self._began_at = now
         # The second is what the switchboard reads of it, as of Asterisk's own ids: when the call began.
         channel_id = f"cti-{int(time.time())}-{secrets.token_hex(8)}"
         self._waiting[command_id] = (channel_id, destination)

@@ -242,8 +242,11 @@ class Manager:
         self.switchboard.begin_snapshot()
         try:
             for name in _SNAPSHOT:
-                if name in self.commands:
-                    await line.ask_list(name)
+                if name not in self.commands:
+                    continue
+                answer = await line.ask_list(name)
+                if name == "CoreShowChannels" and answer.get("Response") != "Success":
+                    raise ConnectionLost("The telephone system does not list its calls.", code="not_listed")
         except ConnectionLost as lost:
             self._lose(lost)  # half a list says nothing, and a PBX that does not end one is not well
             raise

@@ -51,6 +51,7 @@ def link(channels: Channels) -> None:
         for channel in channels.by_uniqueid.values()
         if channel.bridge and not channel.is_local and not any(channels.bridged(channel))
     }
+    asking = {channel.bridge for channel in channels.by_uniqueid.values() if channel.name.endswith(";1")} - {""}
     diallers = {
         (channel.linkedid, channel.exten): channel
         for channel in channels.by_uniqueid.values()
@@ -64,7 +65,7 @@ def link(channels: Channels) -> None:
             first = diallers.get((channel.linkedid, channel.exten), first)
         if first is not None and first is not channel:
             _join(channel, first)
-        if any(member.name.endswith(";1") for member in channels.bridged(channel)):
+        if channel.bridge in asking:
             _consult(channel, waiting.get(channel.linkedid))
 
 

@@ -115,6 +115,18 @@ async def test_a_dial_is_started_before_anything_is_sent_and_accepted_when_her_p
         assert the_call(heard).destination.name == "Blaise Pascal"
 
 
+async def test_two_clicks_at_once_ring_her_phone_once(pbx):
+    async with online(pbx) as (connector, heard):
+        await connector.execute(commands.Dial(command_id="d1", number="1002"))
+        with pytest.raises(CommandRefused) as refused:
+            await connector.execute(commands.Dial(command_id="d2", number="1003"))
+        assert (refused.value.code, refused.value.event_name) == ("dialling", "INFO")
+        await heard.until_event("INITIAL")
+        await pbx.next("Originate")
+        await connector._manager.ask("Ping")
+        assert [each["Exten"] for each in pbx.named("Originate")] == ["1002"]
+
+
 async def test_a_phone_that_does_not_answer_cancels_the_dial(pbx):
     async with online(pbx) as (connector, heard):
         await connector.execute(commands.Dial(command_id="d", number="1002"))

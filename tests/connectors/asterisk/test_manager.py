@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from cti_django.calls.notifications import Snapshot
+from cti_django.calls.states import CallState
 from cti_django.connectors.asterisk import manager as manager_module
 from cti_django.connectors.asterisk.manager import Manager, Member
 from cti_django.connectors.asterisk.options import Options
@@ -233,6 +234,22 @@ async def test_a_list_that_never_ends_ends_the_line(pbx):
     await connector.close()
     with pytest.raises(ConnectionLost):
         await connector.open()
+    await connector.close()
+
+
+async def test_a_list_of_calls_that_is_refused_does_not_say_that_there_are_none(pbx):
+    """The manager's rights were changed under way: the calls go on."""
+    connector = AsteriskWorld(pbx).connector()
+    call = FakeCall(pbx)
+    call.ring()
+    await connector.open()
+    heard = Listener(connector)
+    await heard.until_ready()
+    pbx.replies["CoreShowChannels"] = lambda asked: error("Permission denied")
+    await connector.refresh()
+    await heard.until_over()
+    assert isinstance(heard.error, ConnectionLost)
+    assert [each.state for each in heard.board.calls()] == [CallState.RINGING]
     await connector.close()
 
 
