@@ -375,6 +375,7 @@ class Outbox:
     def _done(self) -> None:
         with self._changed:
             self._in_hand = {}
+            self._is_hurried &= bool(self._waiting)  # whoever hurried meanwhile has what she waited for
             if self._alarm and not self._waiting:
                 logger.info("The call log's outbox has drained; %d entries were lost.", self._lost - self._lost_before)
                 self._alarm = 0
