@@ -51,6 +51,48 @@ def test_what_is_typed_while_it_rings_goes_where_it_was_meant(alice: Agent, cons
     console.wait_for_state(call_id, "CONNECTED")
 
 
+def test_who_is_among_the_recent_calls_stays_there_whatever_happens(alice: Agent, console: Console) -> None:
+    desk = alice.window("companies/").expect_ready()
+    call_id = console.ring("10031", DANA)
+    desk.expect_path(r"/contacts/\d+/")
+    desk.expect_card("Incoming call")
+    console.act(call_id, "hangup")
+    desk.expect_no_card()
+    desk.bar.locator(".toggle").click()
+    back = desk.bar.get_by_role("button", name="Call back").first
+    back.focus()
+    desk.page.keyboard.press("Enter")
+    desk.expect_card("Your phone is ringing")
+    assert str(desk.page.evaluate(FOCUSED)).startswith("Call back")
+
+
+def test_a_desk_does_without_what_cannot_be_loaded_and_has_it_when_it_can(alice: Agent, console: Console) -> None:
+    desk = alice.window("companies/")
+    alice.context.route("**/panels*.js", lambda route: route.abort())
+    desk.expect_ready()
+    for time in range(3):
+        call_id = console.ring("10031", "withheld")
+        desk.expect_card("Incoming call")
+        desk.press("Answer")
+        desk.expect_card("Connected")
+        expect(desk.button("Transfer")).to_be_hidden()
+        if time < 2:
+            console.act(call_id, "hangup")
+            desk.press("Done")
+    assert desk.page.evaluate(LOADING) <= 2  # the last attempt may still go on
+    alice.context.unroute("**/panels*.js")
+    desk.press("Hold")
+    desk.press("Resume")
+    expect(desk.button("Transfer")).to_be_visible()
+    assert desk.page.evaluate(LOADING) == 2
+    assert {complaint.partition(":")[0] for complaint in alice.complaints} == {"Failed to load resource"}
+    alice.complaints.clear()
+
+
+LOADING = """[document, document.querySelector("cti-call-bar").shadowRoot]
+    .reduce((count, root) => count + root.querySelectorAll('[src*="panels"], [href*="panels"]').length, 0)"""
+
+
 def test_a_call_is_lived_with_the_keyboard_alone(alice: Agent, console: Console) -> None:
     desk = alice.window("companies/").expect_ready()
     keyboard = desk.page.keyboard

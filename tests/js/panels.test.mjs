@@ -104,6 +104,15 @@ test("each queue is a toggle, and so are all of them", async () => {
   assert.deepEqual(toggles(), [["<b>", "true"]]);
 });
 
+test("a thousand queues are looked at once each, however they are called", () => {
+  const told = Object.fromEntries(Array.from({ length: 1000 }, (_, number) => [`constructor ${number}`, true]));
+  let reads = 0;
+  const queues = new Proxy(told, { get: (target, name) => (reads += 1, target[name]) });
+  const { toggles } = newStanding(standing({ queues, paused: false, dnd: false }));
+  assert.ok(reads <= 2000, `${reads}`);
+  assert.equal(toggles().filter(([, pressed]) => pressed === "true").length, 1001);
+});
+
 test("a pause takes a reason, and ends without one", async () => {
   const { panel, form, asked, answer } = newStanding(standing({ queues: {}, paused: false, dnd: false }));
   const [reason] = form.all("input");
@@ -201,10 +210,13 @@ test("what is typed is a number, or all but one colleague's name", async () => {
 // Recent calls.
 
 test("a call that was answered elsewhere is not a missed one", () => {
-  const { panels } = newPage();
-  const rows = panels.recent([call("a", "HANGUP", { endReason: "elsewhere" }), call("b", "HANGUP", { endReason: "missed" })], () => {});
+  const { panels, context } = newPage();
+  const list = context.document.createElement("ul");
+  panels.recent(list, [call("a", "HANGUP", { endReason: "elsewhere" }), call("b", "HANGUP", { endReason: "missed" })], () => {});
+  const rows = list.children;
   assert.deepEqual(rows.map(({ attributes }) => attributes.class), [undefined, "missed"]);
   assert.match(rows[0].textContent, /Answered elsewhere/);
   assert.match(rows[1].textContent, /Missed/);
-  assert.match(panels.recent([])[0].textContent, /No calls yet/);
+  panels.recent(list, []);
+  assert.match(list.textContent, /No calls yet/);
 });

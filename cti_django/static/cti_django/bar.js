@@ -231,12 +231,16 @@
       if (isNeeded && !this.#isLoading) {
         this.#isLoading = true;
         const { panels, panelsStyle } = script.dataset;
-        const again = () => (this.#isLoading = false);
-        document.head.append(h("script", { src: panels, nonce: script.nonce, load: redraw, error: again }));
-        this.shadowRoot.append(h("link", { rel: "stylesheet", href: panelsStyle }));
+        const sheet = h("link", { rel: "stylesheet", href: panelsStyle });
+        const error = ({ target }) => {
+          for (const node of [target, sheet]) node.remove();
+          this.#isLoading = false;
+        };
+        document.head.append(h("script", { src: panels, nonce: script.nonce, load: redraw, error }));
+        this.shadowRoot.append(sheet);
       }
       if (!Cti.panels) return;
-      if (!panel.hidden) list.replaceChildren(...Cti.panels.recent(recent, (number) => this.#dial(number)));
+      if (!panel.hidden) Cti.panels.recent(list, recent, (number) => this.#dial(number));
       if (!this.#standing) line.append((this.#standing = new Cti.panels.Standing()).element);
       this.#standing.update(session, isUp);
     }

@@ -137,10 +137,11 @@
       const { queues = {}, paused, dnd } = (this.#known = presence || {});
       const names = Object.keys(queues);
       const can = (name) => isUp && capabilities.includes(name);
+      const servesAll = names.every((name) => queues[name]);
       this.#list(names);
       for (const node of this.#toggles) {
         const { queue } = node.dataset;
-        node.ariaPressed = names.every((name) => queues[name] || (queue && name !== queue));
+        node.ariaPressed = queue ? Boolean(queues[queue]) : servesAll;
       }
       this.#queues.hidden = !can("queues") || !names.length;
       this.#form.hidden = !can("pause");
@@ -211,7 +212,12 @@
     );
   }
 
-  const recent = (calls, dial) => (calls.length ? calls.map((call) => recentCall(call, dial)) : [h("li", null, t("No calls yet."))]);
+  // Only what differs: whoever is in the list stays there.
+  function recent(list, calls, dial) {
+    const rows = calls.length ? calls.map((call) => recentCall(call, dial)) : [h("li", null, t("No calls yet."))];
+    const { children } = list;
+    if (rows.length !== children.length || rows.some((row, place) => !row.isEqualNode(children[place]))) list.replaceChildren(...rows);
+  }
 
   Cti.panels = { transfer: Transfer, dtmf: Keypad, Standing, recent };
 })();
