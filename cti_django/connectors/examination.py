@@ -12,10 +12,10 @@ from ..calls.commands import Capability, Dial, HangUp
 from ..calls.events import CallEvent
 from ..calls.notifications import Notification, SessionNotification
 from ..calls.states import CallState
-from ..exceptions import ConnectorError, LoginRefused
+from ..exceptions import CommandRefused, ConnectorError, LoginRefused
 from .base import Connector, Finding
 
-__all__ = ["CALLS", "LINE", "LOG_IN", "TEST_CALL", "examine_line", "look_up"]
+__all__ = ["CALLS", "LINE", "LOG_IN", "TEST_CALL", "examine_line", "look_up", "place_test_call"]
 
 LOOK_UP_SECONDS = 10.0
 LINE_SECONDS = 20.0  # from the log-in to READY
@@ -73,7 +73,7 @@ async def examine_line(
                 step = {LOG_IN: LINE, LINE: CALLS}.get(finding.step, step) if finding.ok else step
                 yield finding
         if "READY" in names and number:
-            yield await _call(connector, said, number)
+            yield await place_test_call(connector, said, number)
     except ConnectorError as error:
         step = CALLS if step == LINE and isinstance(error, LoginRefused) else step
         yield Finding(step=step, ok=False, message=str(error), advice=known.get(error.code) or known.get(step, ""))
@@ -102,8 +102,13 @@ def _told(heard: Notification) -> Finding | None:
     return None
 
 
-async def _call(connector: Connector, said: AsyncIterator[Notification], number: str) -> Finding:
-    """Have the agent's phone rung, then `number`; hang up when somebody answers."""
+async def place_test_call(connector: Connector, said: AsyncIterator[Notification], number: str) -> Finding:
+    """Have the agent's phone rung, then `number`; hang up when somebody answers.
+
+    Args:
+        connector: open.
+        said: its notifications, from those behind READY on.
+    """
     if Capability.DIAL not in connector.capabilities:
         return Finding(step=TEST_CALL, ok=None, message="This telephone system cannot dial for an agent.")
     try:
@@ -126,8 +131,11 @@ async def _follow(connector: Connector, said: AsyncIterator[Notification]) -> Fi
                 message = event.call.cause or "The call ended before anybody had answered."
                 return Finding(step=TEST_CALL, ok=False, message=message)
             if event.call.state is CallState.CONNECTED:
-                await connector.execute(
-                    HangUp(command_id=f"{TEST_COMMAND}-end", call_id=event.call.call_id), event.call
-                )
                 message = "The agent's phone rang, and the number answered."
+                try:
+                    await connector.execute(
+                        HangUp(command_id=f"{TEST_COMMAND}-end", call_id=event.call.call_id), event.call
+                    )
+                except CommandRefused:
+                    message += " Hang up there: this program cannot."
                 return Finding(step=TEST_CALL, ok=True, message=message)

@@ -1,10 +1,10 @@
 """From an address to a line that is logged in, and what its manager may do."""
 
 import hashlib
-import ssl
 from collections.abc import Awaitable, Callable
 
 from ...exceptions import ConnectionLost, LoginRefused
+from ..transports import verifying_context
 from .line import AMILine, Message, reach
 from .options import Options
 
@@ -27,7 +27,7 @@ async def open_line(
         ConnectionLost: it cannot be had, or what is there is no manager interface.
     """
     host, port = options.address
-    reader, writer = await reach(host, port, _verifying_context(options.ca_file) if options.tls else None)
+    reader, writer = await reach(host, port, verifying_context(options.ca_file) if options.tls else None)
     line = AMILine(
         reader,
         writer,
@@ -77,10 +77,3 @@ async def allowed_commands(line: AMILine) -> frozenset[str]:
     """
     answer = await line.ask("ListCommands")
     return frozenset(answer) - {"Response", "ActionID", "Message"}
-
-
-def _verifying_context(ca_file: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file or None)
-    except (OSError, ssl.SSLError):
-        raise ConnectionLost(f"The certificate file {ca_file} cannot be read.", code="certificate") from None

@@ -5,12 +5,13 @@ Source: the steps are those of ``reach``, ``registration`` and ``connector``; RF
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...calls.commands import Dial
-from ...calls.notifications import DialNotification, DialStage, SessionNotification
+from ...calls.notifications import SessionNotification
 from ...exceptions import ConnectionLost, ConnectorError, LoginRefused
 from ..base import Credentials, Finding
+from ..examination import place_test_call
 from .locate import Resolver, Target, locate
 from .options import Options
 from .sockets import connect
@@ -26,6 +27,7 @@ NO_HINT = (
     "naming the hint's context, allow_subscribe=yes. Kamailio: presence_dialoginfo and pua_dialoginfo. FreeSWITCH: "
     "manage-presence. Or set the option register."
 )
+NO_PHONE = "Check the option phone, and that the phone is registered."
 WRONG_LOGIN = (
     "Check the account's user name and password; the digest may want another name (option auth_username), or the "
     "server another domain in the address (option domain)."
@@ -112,22 +114,8 @@ async def _online(connector: "SIPConnector", number: str) -> AsyncIterator[Findi
         message = "The server does not tell how calls go on."
         yield Finding(step="Watch calls", ok=None, message=message, advice=NO_HINT)
     if number:
-        yield await _test_call(connector, said, number)
-
-
-async def _test_call(connector: "SIPConnector", said: AsyncIterator[object], number: str) -> Finding:
-    step = "Place a call"
-    try:
-        await connector.execute(Dial(command_id="examination", number=number))
-        async for notification in said:
-            if isinstance(notification, DialNotification) and notification.stage is DialStage.ACCEPTED:
-                return Finding(step=step, ok=True, message="Your phone rang, and you picked it up.")
-            if isinstance(notification, DialNotification) and notification.stage is not DialStage.STARTED:
-                advice = "Check the option phone, and that the phone is registered."
-                return Finding(step=step, ok=False, message=notification.cause, advice=advice)
-    except ConnectorError as error:
-        return Finding(step=step, ok=False, message=str(error))
-    return Finding(step=step, ok=None, message="Nobody says what became of the call.")
+        finding = await place_test_call(connector, said, number)
+        yield finding if finding.ok else replace(finding, advice=NO_PHONE)
 
 
 def _advice(error: ConnectorError) -> str:

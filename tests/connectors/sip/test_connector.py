@@ -266,8 +266,25 @@ async def test_an_examination_says_what_works_step_by_step():
             ("Find the server", True),
             ("Log in", True),
             ("Watch calls", True),
-            ("Place a call", True),
+            ("Place a test call", True),
         ]
+        assert findings[-1].message.endswith("Hang up there: this program cannot.")
+
+
+async def test_an_examinations_call_is_hung_up_when_it_was_answered():
+    async with running_server() as server:
+        server.phones["1006"], server.phones["1007"] = phone, far = FakePhone(), FakePhone()
+        findings = [each async for each in Desk(server.port).connector.examine(number="1007")]
+        assert findings[-1].message == "The agent's phone rang, and the number answered."
+        assert "BYE" in phone.methods()
+        assert "BYE" in far.methods()
+
+
+async def test_an_examinations_call_that_nobody_answers_is_no_success():
+    async with running_server() as server:
+        server.phones["1006"], server.phones["1007"] = FakePhone(), FakePhone(answers=486)
+        findings = [each async for each in Desk(server.port).connector.examine(number="1007")]
+        assert (findings[-1].ok, findings[-1].message) == (False, "The line is busy.")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +293,7 @@ async def test_an_examination_says_what_works_step_by_step():
         ("OPTIONS", [401, 401], "Log in", "auth_username"),
         ("OPTIONS", [503], "Log in", "firewalls"),
         ("SUBSCRIBE", [489], "Watch calls", "subscribe_context"),
-        ("INVITE", [404], "Place a call", "the option phone"),
+        ("INVITE", [404], "Place a test call", "the option phone"),
     ],
 )
 async def test_an_examination_advises_where_it_stops(method, statuses, step, advice):
