@@ -106,6 +106,8 @@ class Manager:
         opening, line = self._opening, self._line
         self._opening = self._line = None
         tasks = [task for task in (opening, self._refreshing) if task is not None]
+        # Whatever belongs to the loop would keep it, and ``_shared`` would never forget it.
+        self._settling = self._rechecking = self._refreshing = self._closing = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,6 +1,7 @@
 """One manager connection for all: log-in, sharing, heartbeat, floods, lists, and what is lost together."""
 
 import asyncio
+import gc
 import shutil
 import ssl
 import subprocess
@@ -383,6 +384,23 @@ async def test_a_connection_is_had_again_after_everybody_has_left_it(pbx):
 
 
 # -- floods ---------------------------------------------------------------------------------------------------
+
+
+def test_a_loop_that_is_over_is_not_kept():
+    async def live():
+        async with FakePBX() as pbx:
+            connector = AsteriskWorld(pbx).connector()
+            await connector.open()
+            await connector.refresh()
+            await pbx.stop()
+            await Listener(connector).until_over()
+            await connector.close()
+
+    gc.collect()
+    before = len(Manager._shared)
+    asyncio.run(live())
+    gc.collect()
+    assert len(Manager._shared) <= before
 
 
 async def test_an_agent_who_takes_nothing_is_let_go_of_and_the_others_hear_everything(pbx, held, monkeypatch):
