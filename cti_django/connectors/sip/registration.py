@@ -46,6 +46,7 @@ class Registration:
 
     def begin(self, now: float) -> None:
         """Register; the binding is refreshed from then on."""
+        self._is_bound = True  # as soon as the server reads this, long before we hear so
         self._agent.send(self._request(self._seconds), self, now)
 
     def end(self, now: float) -> None:
@@ -67,7 +68,6 @@ class Registration:
         self._seconds = read_seconds(request.headers.get("Expires")) or self._seconds
         if response.status < 300:
             granted = self._granted(response)
-            self._is_bound = True
             routes = tuple(response.headers.get_all("Service-Route"))
             if routes:
                 self._agent.route = routes
@@ -76,6 +76,7 @@ class Registration:
             return
         retry = read_seconds(response.headers.get("Retry-After"))
         if 300 <= response.status < 400 or (response.status in _FOR_GOOD and retry is None):
+            self._is_bound = False
             self._on_failed(response.status, None)
             return
         wait = min(RETRY_SECONDS if retry is None else max(retry, 1.0), MAX_RETRY_SECONDS)
