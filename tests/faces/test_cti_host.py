@@ -28,13 +28,15 @@ class FakeHost:
     def __init__(self, *held_elsewhere):
         self.sessions, self.asked, self.most_at_once = set(), [], 0
         self.is_keeping = asyncio.Event()
+        self.room = asyncio.Barrier(1)  # so many come in together
         self._held_elsewhere, self._now = held_elsewhere, 0
 
     async def keep(self, agent_id):
         self.asked.append(agent_id)
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)
-        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await self.room.wait()
         self._now -= 1
         if agent_id in self._held_elsewhere:
             return False
@@ -134,6 +136,7 @@ async def test_there_are_never_more_than_the_cap(alice, bob, abandoned):
 async def test_sessions_are_started_a_few_at_a_time(alice, bob, abandoned, monkeypatch):
     monkeypatch.setattr(cti_host, "AT_ONCE", 2)
     host = FakeHost()
+    host.room = asyncio.Barrier(2)
     await caretaker(host)[0].look()
     assert (len(host.sessions), host.most_at_once) == (6, 2)
 
