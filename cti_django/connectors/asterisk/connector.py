@@ -161,8 +161,8 @@ class AsteriskConnector(Connector):
                 "node": f"user:{extension}",
                 "presence": state.presence,
             }
-            for extension, state in sorted(self._manager.switchboard.extensions().items())
-            if extension != self._extension and context in ("", state.context)
+            for extension, state in sorted(self._manager.switchboard.extensions(context).items())
+            if extension != self._extension
         ]
 
     # -- the line -----------------------------------------------------------------------------------------------

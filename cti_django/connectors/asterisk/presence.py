@@ -48,23 +48,23 @@ class Extensions:
     """All extensions with a hint."""
 
     def __init__(self) -> None:
-        self._states: dict[str, ExtensionState] = {}
+        self._states: dict[tuple[str, str], ExtensionState] = {}  # by exten and context: tenants have the same numbers
         self._by_device: dict[str, ExtensionState] = {}
         self._names: dict[str, str] = {}  # by device, of those that have no hint (yet)
-        self._listed: set[str] | None = None
+        self._listed: set[tuple[str, str]] | None = None
 
     def hear(self, event: dict[str, str]) -> None:
         """Take in an ExtensionStatus."""
-        exten, status = event.get("Exten", "")[:MAX_TEXT], event.get("Status", "")
+        exten, context = event.get("Exten", "")[:MAX_TEXT], event.get("Context", "")[:MAX_TEXT]
+        key, status = (exten, context), event.get("Status", "")
         if status.startswith("-") or not exten:  # the hint is gone
-            self._forget(exten)
+            self._forget(key)
             return
-        state = self._states.get(exten)
+        state = self._states.get(key)
         if state is None:
             if len(self._states) >= MAX_EXTENSIONS:
                 return
-            state = self._states[exten] = ExtensionState(exten=exten)
-        state.context = event.get("Context", "")[:MAX_TEXT]
+            state = self._states[key] = ExtensionState(exten=exten, context=context)
         state.presence = _PRESENCE.get(status, "busy")
         device = event.get("Hint", "")[:MAX_TEXT].partition("&")[0].partition(",")[0]
         if device != state.device:
@@ -73,7 +73,7 @@ class Extensions:
             self._by_device[device] = state
             state.name = self._names.get(device, "")
         if self._listed is not None:
-            self._listed.add(exten)
+            self._listed.add(key)
 
     def name(self, device: str, name: str) -> None:
         """`device` is `name`'s phone."""
@@ -89,14 +89,14 @@ class Extensions:
         state = self._by_device.get(device)
         return state.exten if state else ""
 
-    def device(self, exten: str) -> str:
-        """The phone of `exten`, "" if there is none."""
-        state = self._states.get(exten)
+    def device(self, exten: str, context: str) -> str:
+        """The phone of `exten` in `context`, "" for any; "" if there is none."""
+        state = self._states.get((exten, context)) if context else self.all().get(exten)
         return state.device if state else ""
 
-    def all(self) -> dict[str, ExtensionState]:
-        """The extensions, by what colleagues dial."""
-        return dict(self._states)
+    def all(self, context: str = "") -> dict[str, ExtensionState]:
+        """The extensions in `context`, "" for all contexts, by what colleagues dial."""
+        return {state.exten: state for state in self._states.values() if context in ("", state.context)}
 
     def begin_list(self) -> None:
         """All of them are about to be told."""
@@ -105,12 +105,12 @@ class Extensions:
     def end_list(self) -> None:
         """All were told: what was not is gone. A list without any was not allowed to be read."""
         if self._listed:
-            for exten in self._states.keys() - self._listed:
-                self._forget(exten)
+            for key in self._states.keys() - self._listed:
+                self._forget(key)
         self._listed = None
 
-    def _forget(self, exten: str) -> None:
-        state = self._states.pop(exten, None)
+    def _forget(self, key: tuple[str, str]) -> None:
+        state = self._states.pop(key, None)
         if state is not None:
             self._let_go(state)
 
@@ -183,5 +183,6 @@ class Queues:
         interface = event.get("Interface") or event.get("Location") or ""
         told = (event.get("StateInterface") or interface)[:MAX_TEXT]
         if told.lower().startswith("hint:"):
-            return self._extensions.device(told[5:].partition("@")[0]) or interface[:MAX_TEXT]
+            exten, _, context = told[5:].partition("@")
+            return self._extensions.device(exten, context) or interface[:MAX_TEXT]
         return told

@@ -104,9 +104,9 @@ class Switchboard:
         """Whom `channel` is bridged with; else who dials it, or whom it dials. Local channels are looked through."""
         return self._channels.peer(channel)
 
-    def extensions(self) -> dict[str, ExtensionState]:
-        """All extensions with a hint, and how they stand, by what colleagues dial."""
-        return self._extensions.all()
+    def extensions(self, context: str = "") -> dict[str, ExtensionState]:
+        """All extensions with a hint in `context`, "" for all, and how they stand, by what colleagues dial."""
+        return self._extensions.all(context)
 
     # -- hearing ------------------------------------------------------------------------------------------------
 

@@ -792,6 +792,18 @@ def test_an_extension_that_is_not_in_the_next_list_is_gone_unless_no_list_was_to
     assert set(board.extensions()) == {"1002"}
 
 
+def test_the_same_extension_of_two_tenants_is_two_phones():
+    board = switchboard()
+    for context, device, status in (("red", "PJSIP/red-1001", "0"), ("blue", "PJSIP/blue-1001", "1")):
+        hear(board, E("ExtensionStatus", {"Hint": device, "Context": context}, exten="1001", Status=status))
+    (red,), (blue,) = (board.extensions(context).values() for context in ("red", "blue"))
+    assert (red.device, red.presence) == ("PJSIP/red-1001", "idle")
+    assert (blue.device, blue.presence) == ("PJSIP/blue-1001", "busy")
+    hear(board, E("ExtensionStatus", {"Context": "blue"}, exten="1001", Status="-1"))
+    assert set(board.extensions("red")) == {"1001"}
+    assert board.extensions("blue") == {}
+
+
 def test_two_extensions_of_one_phone_do_not_hide_each_other():
     board = switchboard()
     hint = {"Hint": "PJSIP/1001"}
