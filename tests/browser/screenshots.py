@@ -15,6 +15,7 @@ from tests.readme_project import REPOSITORY
 from .agent import Agent, Window, expect
 from .console import Console
 from .driver import CHROMIUM_ARGUMENTS, playwright
+from .house import CALLS_BACK
 
 __all__ = ["main"]
 
@@ -42,6 +43,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory, playwright.sync_playwright() as driver:
         demo = Demo(Path(directory, "demo.sqlite3"))
+        house = Demo(Path(directory, "house.sqlite3"), settings="tests.browser.house_settings")
         path = program("chromium", "chromium-browser", "google-chrome")
         browser = driver.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
         try:
@@ -49,9 +51,12 @@ def main() -> None:
             studio = Studio(browser, demo)
             for scene in (call, dark, chooser, narrow, admin, platform, console):
                 scene(studio)
+            house.wait_until_ready()
+            everything(browser, house)
         finally:
             browser.close()
             demo.stop()
+            house.stop()
 
 
 def call(studio: Studio) -> None:
@@ -165,6 +170,37 @@ def console(studio: Studio) -> None:
             page.get_by_text("live", exact=True).wait_for()
             save(page, name)
             visitor.close()
+
+
+def everything(browser: Any, house: Demo) -> None:
+    """What a telephone system shows that can do everything."""
+    bob = Agent(browser, house, "bob")
+    bob.window("deals/").expect_ready()
+    for name, look in (("consult", {}), ("keypad-dark", {"color_scheme": "dark"})):
+        alice = Agent(browser, house, "alice", **look)
+        desk = alice.window("deals/").expect_ready()
+        desk.bar.get_by_label("Number to call").fill(CALLS_BACK)
+        desk.press("Call")
+        desk.expect_path(r"/contacts/\d+/")
+        desk.press("Answer")
+        desk.expect_card("Connected")
+        if name == "consult":
+            desk.press("Transfer")
+            desk.press("Ask first: Bob Agent · 10032")
+            desk.expect_card("Asking Bob Agent · 10032")
+        else:
+            desk.press("Keypad")
+            desk.page.keyboard.type("12#")
+            desk.line.click()
+            expect(desk.button("All queues")).to_be_visible()
+        save(desk.page, name)
+        if name == "consult":
+            desk.press("Back to Dana Whitfield")
+            desk.expect_card("Connected")
+        desk.press("Hang up")
+        desk.expect_card("Call ended")
+        alice.close()
+    bob.close()
 
 
 def note(desk: Window, text: str) -> None:
