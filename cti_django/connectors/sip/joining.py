@@ -346,7 +346,7 @@ class Joiner:
             self._say(_leg(call))
 
     def _end(self, call: _Call, reason: EndReason | None = None, cause: str = "") -> None:
-        if not call.is_over:
+        if self._calls.get(call.call_id) is call:  # else it is over, or was an old line's
             call.state = CallState.HANGUP
             self._say(_leg(call, reason, cause))
             self._forget(call)

@@ -71,7 +71,8 @@ class Registration:
             routes = tuple(response.headers.get_all("Service-Route"))
             if routes:
                 self._agent.route = routes
-            self._agent.wake(self, now + max(granted - AHEAD_SECONDS, granted / 2, 1.0))
+            wait = max(granted - AHEAD_SECONDS, granted / 2, 1.0) if granted else RETRY_SECONDS
+            self._agent.wake(self, now + wait)
             self._on_registered(granted)
             return
         retry = read_seconds(response.headers.get("Retry-After"))

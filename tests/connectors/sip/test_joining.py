@@ -338,6 +338,17 @@ def test_a_new_line_goes_on_with_the_calls_of_the_old_one(play):
     ]
 
 
+def test_what_was_to_be_ended_on_the_old_line_ends_nothing_on_the_new_one(play):
+    call_id = play.dial()
+    play.say_dial(call_id, DialStage.ACCEPTED)
+    play.joiner.tell(call_id, CallState.CONNECTED)
+    play.joiner.release(call_id)  # from now on the documents tell of it, and none has come yet
+    play.joiner.begin()
+    play.hear(dialog("confirmed"))
+    play.wait(5)
+    assert play.story[-1] == "c1 CONNECTED out Marie Curie"
+
+
 def test_what_ended_while_the_line_was_away_is_ended(play):
     play.hear(EARLY)
     play.joiner.begin()
