@@ -9,6 +9,7 @@ gone                              HANGUP
 """
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ...calls.notifications import LegNotification
@@ -106,6 +107,11 @@ def _remote(channel: Channel, plan: NumberPlan) -> Party:
     asked = channel.destination
     if asked is None and channel.origin is Origin.DIALLING and channel.dialled:
         asked = classify(channel.dialled, "", plan)
+    if asked is not None and channel.dialling is not None:
+        # The phone that rings knows its name, whether or not the connected line has told it yet.
+        dialled = _party(channel.dialling.own, plan)
+        if not asked.name and same_party(asked, dialled):
+            asked = replace(asked, name=dialled.name)
     if asked is None or connected.kind is PartyKind.UNAVAILABLE:
         return asked or connected
     if same_party(asked, connected):

@@ -792,6 +792,19 @@ def test_an_extension_that_is_not_in_the_next_list_is_gone_unless_no_list_was_to
     assert set(board.extensions()) == {"1002"}
 
 
+def test_a_colleague_has_her_name_from_the_first_ring_whatever_the_connected_line_says_when():
+    board = switchboard()
+    told = hear(
+        board,
+        E("Newchannel", A, state="Ring", exten="1002"),
+        E("Newchannel", B, state="Down", own="1002", CallerIDName="Blaise Pascal"),
+        E("DialBegin", A, B),
+        E("Newstate", B, state="Ringing"),
+    )
+    ringing_out = [leg for device, leg in told if device == "PJSIP/1001" and leg.state is CallState.RINGING]
+    assert [leg.remote.name for leg in ringing_out] == ["Blaise Pascal"]
+
+
 def test_the_same_extension_of_two_tenants_is_two_phones():
     board = switchboard()
     for context, device, status in (("red", "PJSIP/red-1001", "0"), ("blue", "PJSIP/blue-1001", "1")):
