@@ -1,7 +1,6 @@
 """What ``cti_doctor`` tries on the way to an Asterisk, step by step, and what helps where a step fails."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 
@@ -11,6 +10,7 @@ from ...calls.notifications import DialNotification, DialStage, LegNotification
 from ...calls.states import CallState
 from ...exceptions import ConnectionLost, ConnectorError
 from ..base import Connector, Finding
+from ..examination import look_up
 from .line import AMILine, Message
 from .login import allowed_commands, log_in, open_line
 from .options import Options
@@ -19,6 +19,7 @@ from .rights import needs
 __all__ = ["examine"]
 
 CLOCK_SECONDS = 5.0  # so far apart, times in the call log look wrong
+CALL_SECONDS = 75.0  # until somebody has answered; less than cti_doctor gives, so that the advice is heard
 TEST_COMMAND = "cti-doctor"
 LOOK = "Look at manager.conf: [general] enabled, bindaddr, port and tlsenable; at permit and deny; and at the firewall."
 NO_PHONE = frozenset({"4", "-1"})  # ExtensionState: unavailable, no such hint
@@ -34,7 +35,7 @@ async def examine(connector: Connector, options: Options, extension: str, number
         number: to be called at the end, "" for no call.
     """
     host, port = options.address
-    found = await _look_up(host, port)
+    found = await look_up(host, port, "Check the option host, and that this machine can resolve it.")
     yield found
     if not found.ok:
         return
@@ -58,18 +59,6 @@ async def examine(connector: Connector, options: Options, extension: str, number
 
 
 LOG_IN = "Log in to the manager interface"
-
-
-async def _look_up(host: str, port: int) -> Finding:
-    step = "Find the telephone system"
-    try:
-        async with asyncio.timeout(10):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, TimeoutError):
-        advice = "Check the option host, and that this machine can resolve it."
-        return Finding(step=step, ok=False, message=f"The name {host} is not known.", advice=advice)
-    addresses = ", ".join(sorted({str(address[4][0]) for address in found})[:4])
-    return Finding(step=step, ok=True, message=f"{host} is {addresses}.")
 
 
 def _reached(options: Options) -> Finding:
@@ -143,10 +132,12 @@ async def _phone(line: AMILine, options: Options, extension: str) -> Finding:
     step = "Find the agent's phone"
     known: list[Message] = []
     await line.ask_list("ExtensionStateList", on_item=known.append)
+    context = options.hint_context
+    known = [item for item in known if context in ("", item.get("Context"))]
     hint = next((item for item in known if item.get("Exten") == extension), None)
     device = options.device_of(extension)
     if hint is None:
-        advice = f"Add `exten => {extension},hint,{device}` to the context of the hints."
+        advice = f"Add `exten => {extension},hint,{device}` to the context {context or 'of the hints'}."
         return Finding(step=step, ok=False, message=f"There is no hint for extension {extension}.", advice=advice)
     if device not in hint.get("Hint", "").split("&"):
         advice = "Compare the option channel with the hint, and the account's extension with the phone."
@@ -199,7 +190,7 @@ async def _call(connector: Connector, number: str) -> Finding:
     try:
         await connector.open()
         await connector.execute(Dial(command_id=TEST_COMMAND, number=number))
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(CALL_SECONDS):
             return await _follow(connector, step)
     except TimeoutError:
         return Finding(step=step, ok=False, message="Nothing more was heard of the call.", advice=EVENTS_MISSING)

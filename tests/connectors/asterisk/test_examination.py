@@ -2,7 +2,9 @@
 
 import pytest
 
+from cti_django.connectors.asterisk import examination
 from cti_django.connectors.asterisk.examination import CLOCK_SECONDS
+from cti_django.management.commands import cti_doctor
 
 from .fake_calls import FakeCall
 from .fake_pbx import ALL, MINIMAL, SECRET, FakePBX, error
@@ -117,6 +119,12 @@ async def test_an_extension_without_hint(pbx):
     assert [finding.advice for finding in found] == ["Add `exten => 1077,hint,PJSIP/1077` to the context of the hints."]
 
 
+async def test_a_hint_in_another_context_than_the_one_of_the_settings(pbx):
+    (found,) = await failed(pbx, hint_context="other-hints")
+    assert found.message == "There is no hint for extension 1001."
+    assert "to the context other-hints." in found.advice
+
+
 async def test_a_hint_that_names_another_phone(pbx):
     assert "does not name SIP/1001" in (await failed(pbx, channel="SIP/{extension}"))[0].message
 
@@ -175,3 +183,10 @@ async def test_a_test_call_that_fails_says_why(pbx):
     pbx.hooks["Originate"] = fail
     assert (await failed(pbx, number="1002"))[0].message == "Your phone is not registered with the telephone system."
     assert (await failed(pbx, number="Dana"))[0].step == "Place a test call"
+
+
+async def test_a_test_call_of_which_nothing_is_told_is_given_up_in_time_to_name_the_right(pbx, monkeypatch):
+    assert examination.CALL_SECONDS < cti_doctor.STEP_SECONDS + cti_doctor.CALL_SECONDS
+    monkeypatch.setattr(examination, "CALL_SECONDS", 0.05)
+    (found,) = await failed(pbx, number="1002")
+    assert "`read`" in found.advice
