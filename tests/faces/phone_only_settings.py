@@ -15,4 +15,8 @@ class PhoneOnlyConnector(FakeConnector):
         super().__init__(credentials, {"obeys": True}, **more)
 
 
-CTI_DJANGO = {"REGION": "GB", "CONNECTORS": {"phone_only": f"{__name__}.PhoneOnlyConnector"}}
+CTI_DJANGO = {
+    "REGION": "GB",
+    "CONNECTORS": {"phone_only": f"{__name__}.PhoneOnlyConnector"},
+    "CONNECTOR": "phone_only",
+}

@@ -244,6 +244,14 @@ async def test_a_connector_whose_accounts_have_no_password_asks_for_none(run):
     assert await terminal.end() == 0
 
 
+async def test_without_a_name_the_connector_is_that_of_the_settings(run):
+    settings = f"{__name__.rpartition('.')[0]}.phone_only_settings"
+    terminal = await run("--username", "1001", "--connector", "", CTI_PASSWORD="", DJANGO_SETTINGS_MODULE=settings)
+    await terminal.until("READY")
+    terminal.say("logout")
+    assert await terminal.end() == 0
+
+
 async def test_how_the_agent_stands_with_the_queues_is_said_once_for_each_change(capsys):
     terminal = cti_connect._Terminal(FakeConnector(Credentials(), {}))
     in_queue = PresenceNotification(queues={"support": True, "sales": False}, is_dnd=True)

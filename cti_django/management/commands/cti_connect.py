@@ -20,6 +20,7 @@ from ...calls.commands import Command as CTICommand
 from ...calls.commands import Logout, TwoFactorCode, parse_command
 from ...calls.events import Event, EventName, SessionEvent
 from ...calls.notifications import PresenceNotification
+from ...conf import get_settings
 from ...connectors.base import Connector, Credentials
 from ...exceptions import InvalidCommand
 from ...sessions.registry import build_connector, connector_class
@@ -76,15 +77,17 @@ class Command(BaseCommand):
 
     help = (
         "Run one connector session on the terminal. Events come out as JSON lines on stdout; lines on stdin are "
-        "commands: " + ", ".join(_WORDS) + ". The password is asked for, or comes from CTI_PASSWORD; CTI_API_KEY is "
-        "used instead if it is set. A connector whose accounts have no password takes --username and its options only. "
+        "commands: "
+        + "; ".join(" ".join((name, *fields)) for name, (fields, _) in _WORDS.items())
+        + ". The password is asked for, or comes from CTI_PASSWORD; CTI_API_KEY is used instead if it is set. A "
+        "connector whose accounts have no password takes --username and its options only. "
         "Exit code 0 after logout, Ctrl-C or the end of a recording, 1 if the log-in is refused or the session ends."
     )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The command line."""
-        parser.add_argument("--connector", default="voipstudio", help="as CTI_DJANGO['CONNECTORS'] names it")
+        parser.add_argument("--connector", default="", help="its name; without it that of CTI_DJANGO['CONNECTOR']")
         parser.add_argument(
             "--option",
             action="append",
@@ -121,11 +124,12 @@ class Command(BaseCommand):
 
 def _connector(options: dict[str, Any]) -> Connector:
     given = dict(option.partition("=")[::2] for option in options["option"])
-    if connector_class(options["connector"]).takes_typed_credentials:
+    name = options["connector"] or get_settings().connector
+    if connector_class(name).takes_typed_credentials:
         credentials = typed_credentials(options["username"])
     else:
         credentials = Credentials(username=options["username"])
-    return build_connector(options["connector"], credentials, given, options["region"])
+    return build_connector(name, credentials, given, options["region"])
 
 
 def typed_credentials(username: str) -> Credentials:
