@@ -164,7 +164,7 @@ def leg_of(call: PushedCall, origin: str, names: frozenset[str], plan: NumberPla
         local=callee if inbound else caller,
         remote=caller if inbound else callee,
         end_reason=reason,
-        cause=call.cause if state is CallState.HANGUP else "",
+        cause=_CAUSES.get(call.cause, call.cause) if state is CallState.HANGUP else "",
         started_at=call.started_at,
     )
 
@@ -202,6 +202,16 @@ _UNANSWERED = {
     (Direction.OUTBOUND, "forwarded"): EndReason.TRANSFERRED,
 }
 """All else is a call that was missed, or was not answered."""
+
+
+_CAUSES = {
+    "busy": "The line is busy.",
+    "rejected": "The call was declined.",
+    "noAnswer": "Nobody answered.",
+    "notFound": "There is no such number.",
+    **dict.fromkeys(("normalClearing", "cancel", "forwarded"), ""),  # the call's end says as much
+}
+"""The systems' words, in words for the agent; all others are shown as they were told."""
 
 
 def _end_reason(call: PushedCall, is_hers: bool | None, names: frozenset[str]) -> EndReason:

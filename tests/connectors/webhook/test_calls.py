@@ -216,3 +216,17 @@ def test_a_clock_that_was_ahead_for_a_while_costs_no_call():
     assert leg_of(call, "1", ALICE, PLAN).state is CallState.CONNECTED
     assert calls.fold(report["hangup"], T0 + timedelta(seconds=5)) is call
     assert calls.fold(report["newCall"], T0 + timedelta(seconds=6)).ended_at is not None
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("busy", "The line is busy."),
+        ("notFound", "There is no such number."),
+        ("cancel", ""),
+        ("congestion", "congestion"),
+    ],
+)
+def test_why_a_call_ended_is_said_in_words(told, shown):
+    _, events = played([new("Alice", **OUT), hangup(told, **OUT)])
+    assert events[-1].call.cause == shown
