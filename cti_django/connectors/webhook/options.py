@@ -49,7 +49,7 @@ class Endpoint:
         if not self.secrets:
             found.append("it has no secret")
         elif any(len(secret) < MIN_SECRET for secret in self.secrets):
-            found.append(f"a secret of its has fewer than {MIN_SECRET} characters")
+            found.append(f"one of its secrets has fewer than {MIN_SECRET} characters")
         if self.auth == "basic" and not self.username:
             found.append("it has no username")
         if self.auth == "token" and not all(_TOKEN_LETTERS.fullmatch(secret) for secret in self.secrets):
