@@ -134,6 +134,7 @@ class SIPLine:
                     await self._socket.send(answer)
                 self._set_timer()
                 await self._room()
+                await asyncio.sleep(0)  # whoever floods us must not keep the others waiting
         except ConnectionLost as lost:
             self._on_lost(lost)
         except Exception:

@@ -130,3 +130,30 @@ async def test_a_fault_of_ours_ends_in_a_sentence(pipe, caplog):
     assert (await desk.lost.get()).code == "internal_error"
     assert "Reading a telephone line failed" in caplog.text
     await desk.line.close()
+
+
+async def test_a_flood_leaves_the_others_their_turn(pipe):
+    async def room():
+        pass
+
+    lost = asyncio.get_running_loop().create_future()
+    line = SIPLine(pipe, an_agent(), on_event=lambda event: None, on_lost=lost.set_result, room=room)
+    for _ in range(100):
+        pipe.incoming.put_nowait(b"\r\n\r\n")
+    pipe.incoming.put_nowait(ConnectionLost("gone"))
+    turns = 0
+    while not lost.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 100
+    await line.close()
+
+
+async def test_a_closed_line_has_no_timer_whoever_flushes_it(pipe):
+    agent = an_agent(transport="UDP")
+    desk = Desk(agent, pipe)
+    agent.keep_alive(0.01, desk.line.now())
+    await desk.line.close()
+    desk.line.flush()
+    assert desk.line._timer is None
+    assert desk.line._sending is None

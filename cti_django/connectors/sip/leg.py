@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ...exceptions import SIPMessageError
 from ...wire.sip_dialog import Arrival, Dialog
+from ...wire.sip_grammar import write_params
 from ...wire.sip_message import SIPRequest, SIPResponse
 from ...wire.sip_uri import SIPURI, NameAddr, parse_uri
 from ...wire.sip_user_agent import UserAgent
@@ -174,7 +175,7 @@ class Leg:
     def replaces(self) -> str:
         """What a Replaces header says of this leg, seen from its other side. Source: RFC 3891 3."""
         dialog = self._dialog_or_refused()
-        return f"{dialog.call_id};to-tag={dialog.remote.tag};from-tag={dialog.local.tag}"
+        return dialog.call_id + write_params({"to-tag": dialog.remote.tag, "from-tag": dialog.local.tag})
 
     @property
     def target(self) -> str:

@@ -10,6 +10,8 @@ from cti_django.calls.states import CallState
 from cti_django.connectors.sip import bridge, leg
 from cti_django.connectors.sip.joining import MAX_DIALOGS
 from cti_django.exceptions import CommandRefused
+from cti_django.wire.sip_grammar import parse_params
+from cti_django.wire.sip_uri import parse_name_addr
 
 from .desk import Desk, at_desk
 from .fake_server import FakePhone, FakeServer, document, running_server
@@ -147,3 +149,14 @@ async def test_a_server_that_invents_dialogs_all_day_fills_no_memory():
             server.notify(document(number, *dialogs, state="partial"))
             await server.until(lambda: len([r for r in server.responses if r.cseq.method == "NOTIFY"]) > number)  # noqa: B023
         assert len(desk.connector._joiner._by_dialog) == len(desk.connector._joiner._calls) == MAX_DIALOGS
+
+
+async def test_a_tag_says_no_more_than_a_tag_may_when_it_is_written_into_replaces():
+    async with running_server() as server, at_desk(server.port, click_to_call="3pcc") as desk:
+        await talking(server, desk)
+        (placed,) = desk.connector._dialling._placed.values()
+        far = placed.bridge._far
+        far._dialog.remote = parse_name_addr('<sip:far@pbx.example>;tag="x;early-only"')
+        call_id, params = parse_params(far.replaces)
+        assert (call_id, set(params)) == (far._dialog.call_id, {"to-tag", "from-tag"})
+        far._dialog.remote = parse_name_addr("<sip:far@pbx.example>;tag=server")
