@@ -1,6 +1,8 @@
+import ast
 import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from django.urls import get_script_prefix, set_script_prefix
 
 from cti_django import contacts
 from cti_django.models import CallNote, ContactNumber
-from cti_django.templatetags.bar_texts import BAR_TEXTS
+from cti_django.templatetags.bar_texts import BAR_TEXTS, LINE_TEXTS
 from cti_django.templatetags.cti import MAX_HISTORY, MAX_LINKIFIED
 from tests.faces.pages import DANA, HOSTILE, assert_strict, contact_source, make_agent, make_call, make_user
 from tests.testapp.models import Badge, Person
@@ -249,6 +251,39 @@ def test_every_text_of_the_browser_code_is_known_to_the_translations():
         found |= {json.loads(literal) for literal in literals}
     assert found
     assert found - set(BAR_TEXTS) == set()
+
+
+SAYING = {"CommandRefused", "ConnectionLost", "LoginRefused", "NotCapable", "SessionExpired", "InvalidNumber"}
+SAYING |= {"SessionNotification", "SessionEvent", "DialNotification", "AMIError"}
+READ_BY_ENGINEERS = {"What answers there is not Asterisk's manager interface."}  # AMILine puts the host before it
+
+
+def _sentences_for_agents(tree: ast.Module) -> Iterator[str]:
+    """The texts without a value in them that a module raises, or says, for an agent to read."""
+    constants = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        said = [word.value for word in node.keywords if word.arg in ("message", "cause")] + node.args[:1]
+        if node.func.id in SAYING:
+            for each in said:
+                text = constants.get(each.id) if isinstance(each, ast.Name) else getattr(each, "value", None)
+                if isinstance(text, str) and text.endswith(".") and "{" not in text:
+                    yield text
+
+
+def test_every_sentence_for_agents_can_be_translated():
+    package = STATIC.parents[1]
+    files = [path for part in ("calls", "connectors", "sessions", "wire") for path in (package / part).rglob("*.py")]
+    found = {text for path in files for text in _sentences_for_agents(ast.parse(path.read_text()))}
+    assert len(found) > 40
+    assert found - set(LINE_TEXTS) - READ_BY_ENGINEERS == set()
 
 
 # -- call history

@@ -105,7 +105,7 @@ class CallControl:
             case SendDTMF():
                 await self._press(mine, command.digits)
             case _:
-                raise NotCapable("Asterisk cannot do that.")
+                raise NotCapable("Your telephone system cannot do that.")
 
     @contextlib.contextmanager
     def _alone(self, mine: Channel) -> Iterator[None]:

@@ -93,7 +93,7 @@ class Standing:
                 self._is_dnd = is_on
                 self._tell()
             case _:
-                raise NotCapable("Asterisk cannot do that.")
+                raise NotCapable("Your telephone system cannot do that.")
 
     def _named(self, queue: str) -> tuple[str, ...]:
         if queue and queue not in self._options.queues:

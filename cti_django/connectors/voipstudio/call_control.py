@@ -52,7 +52,7 @@ def request_for(
                 return rest.link_request(token, call_id, command.url, command.text)
     except RESTError as error:
         raise CommandRefused(str(error), code="not_possible") from None
-    raise NotCapable("VoIPstudio cannot do that.")
+    raise NotCapable("Your telephone system cannot do that.")
 
 
 def refused(refusal: rest.Refusal) -> CommandRefused:

@@ -138,7 +138,7 @@ class VoIPstudioConnector(Connector):
             case _ if call is not None:
                 await self._control(command, call)
             case _:
-                raise NotCapable("VoIPstudio cannot do that.")
+                raise NotCapable("Your telephone system cannot do that.")
 
     async def close(self) -> None:
         """See ``Connector.close``. The token is kept: the next ``open`` uses it again."""
