@@ -166,7 +166,7 @@ class Manager:
     async def ask_list(
         self, name: str, headers: Iterable[tuple[str, str]] = (), *, on_item: Callable[[Message], None] | None = None
     ) -> Message:
-        """Send an action that is answered with a list. See ``AMILine.list``."""
+        """Send an action that is answered with a list. See ``AMILine.ask_list``."""
         return await self._open_line().ask_list(name, headers, on_item=on_item)
 
     async def until(self, is_so: Callable[[], bool], seconds: float) -> bool:

@@ -57,7 +57,6 @@ class Bridge:
         self._say = say
         self._far: Leg | None = None
         self._third: Leg | None = None
-        self._consulted: Party | None = None
         self._turn = asyncio.Lock()  # two of us offering media at once would only refuse each other
         self._chores: set[asyncio.Task[None]] = set()
         self._is_over = False
@@ -139,7 +138,7 @@ class Bridge:
         """Put the far side on hold and call `uri`. Raises as ``hold``."""
         async with self._turn:
             await self._other().reinvite(self._phone.sdp, "inactive")
-        self._third, self._consulted = Leg(self._line, uri), whom
+        self._third = Leg(self._line, uri)
         self._tell(CallState.ON_HOLD, whom)
         self._spawn(self._reach(self._third))
 
@@ -172,7 +171,7 @@ class Bridge:
 
     async def back(self) -> None:
         """Leave whoever is consulted and go back to the far side. Raises as ``hold``."""
-        third, self._third, self._consulted = self._third, None, None
+        third, self._third = self._third, None
         if third is not None:
             third.end()
         await self.resume()

@@ -180,7 +180,7 @@ class SIPConnector(Connector):
 
     async def examine(self, *, number: str = "") -> AsyncIterator[Finding]:
         """See ``Connector.examine``."""
-        async for finding in examine(self, self._options, self.credentials, self._resolver, number):
+        async for finding in examine(self, self._options, self._resolver, number):
             yield finding
 
     # -- the line -----------------------------------------------------------------------------------------------
@@ -242,9 +242,7 @@ class SIPConnector(Connector):
             line.flush,
         )
         agent.on_request = self._shadow.admit
-        self._registration = Registration(
-            agent, self._options.register_seconds, lambda seconds: None, self._hear_unregistered
-        )
+        self._registration = Registration(agent, self._options.register_seconds, self._hear_unregistered)
         self._registration.begin(line.now())
 
     async def _leave(self, cause: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...calls.notifications import SessionNotification
 from ...exceptions import ConnectionLost, ConnectorError, LoginRefused
-from ..base import Credentials, Finding
+from ..base import Finding
 from ..examination import place_test_call
 from .locate import Resolver, Target, locate
 from .options import Options
@@ -35,7 +35,7 @@ WRONG_LOGIN = (
 
 
 async def examine(
-    connector: "SIPConnector", options: Options, credentials: Credentials, resolver: Resolver, number: str
+    connector: "SIPConnector", options: Options, resolver: Resolver, number: str
 ) -> AsyncIterator[Finding]:
     """See ``Connector.examine``."""
     async for finding in _network(options, resolver):

@@ -13,8 +13,8 @@ from ...wire.sip_exchange import read_seconds
 from ...wire.sip_message import SIPRequest, SIPResponse
 from ...wire.sip_uri import SIPURI
 from ...wire.sip_user_agent import UserAgent
-from ..sip_line import SIPLine
-from ..transports import Network, WebSocket
+from ..sip_line import SIPLine, Socket
+from ..transports import Network
 from .locate import Resolver, locate
 from .options import Options
 from .sockets import Flow, connect, connect_websocket
@@ -28,12 +28,11 @@ WRONG_PASSWORD = "The telephone system refuses this user name or password."  # n
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A socket with a user agent on it, and what the server said to its first question."""
+    """A socket with a user agent on it, whose server has answered."""
 
     sip: SIPLine
-    socket: WebSocket
+    socket: Socket
     agent: UserAgent
-    answer: SIPResponse
 
 
 class Question:
@@ -123,7 +122,7 @@ async def _try(
         raise
     if agent.public_address and not flow.sent_by.endswith(".invalid"):
         agent.sent_by = agent.public_address  # behind a NAT, the server knows us by this
-    return Line(line, flow.socket, agent, answer)
+    return Line(line, flow.socket, agent)
 
 
 async def knock(line: SIPLine, agent: UserAgent) -> SIPResponse | None:

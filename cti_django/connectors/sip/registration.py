@@ -25,7 +25,6 @@ class Registration:
     Args:
         agent: of the line; whoever has it sends what it has to send.
         seconds: asked for; a 423 raises it.
-        on_registered: hears the seconds that were granted, each time.
         on_failed: hears the status of a refusal, and when it is tried again (None: never).
     """
 
@@ -33,12 +32,10 @@ class Registration:
         self,
         agent: UserAgent,
         seconds: float,
-        on_registered: Callable[[float], None],
         on_failed: Callable[[int, float | None], None],
     ) -> None:
         self._agent = agent
         self._seconds = seconds
-        self._on_registered = on_registered
         self._on_failed = on_failed
         self._call_id = agent.new_tag()
         self._is_bound = False
@@ -73,7 +70,6 @@ class Registration:
                 self._agent.route = routes
             wait = max(granted - AHEAD_SECONDS, granted / 2, 1.0) if granted else RETRY_SECONDS
             self._agent.wake(self, now + wait)
-            self._on_registered(granted)
             return
         retry = read_seconds(response.headers.get("Retry-After"))
         if 300 <= response.status < 400 or (response.status in _FOR_GOOD and retry is None):

@@ -17,7 +17,8 @@ from typing import cast
 
 from ...exceptions import ConnectionLost, SIPMessageError
 from ...wire.sip_stream import SIPStream
-from ..transports import UNREACHABLE, Network, WebSocket, verifying_context
+from ..sip_line import Socket
+from ..transports import UNREACHABLE, Network, verifying_context
 from .locate import Target
 from .options import Server
 
@@ -38,7 +39,7 @@ class Flow:
         sent_by: our end, for Via and Contact: "192.0.2.1:5062"; over a WebSocket a name that never resolves.
     """
 
-    socket: WebSocket
+    socket: Socket
     transport: str
     sent_by: str
 

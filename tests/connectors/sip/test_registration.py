@@ -23,7 +23,7 @@ def test_it_is_refreshed_before_it_is_over_and_not_all_the_time(contacts, expire
     agent = UserAgent(
         address="sip:1006@pbx.example", username="1006", password="secret", transport="UDP", sent_by="192.0.2.1:5062"
     )
-    registration = Registration(agent, 300.0, lambda seconds: None, lambda status, retry: None)
+    registration = Registration(agent, 300.0, lambda status, retry: None)
     registration.begin(1000.0)
     (request,) = map(parse_message, agent.data_to_send())
     answer = request.reply(200, to_tag="server")
