@@ -8,32 +8,11 @@ from typing import Any, Protocol
 from ..exceptions import ConnectionLost
 from ..wire.sip_subscriber import Subscriber
 from ..wire.sip_user_agent import FlowFailed
+from .transports import Socket
 
-__all__ = ["Machine", "SIPLine", "Socket", "Subscriptions"]
+__all__ = ["Machine", "SIPLine", "Subscriptions"]
 
 logger = logging.getLogger(__name__)
-
-
-class Socket(Protocol):
-    """One open way to the peer that carries whole messages: a UDP socket, a WebSocket, a TCP or TLS connection behind
-    a ``wire.sip_stream.SIPStream``."""
-
-    async def receive(self) -> bytes:
-        """The next message or keep-alive.
-
-        Raises:
-            ConnectionLost: there is none, and will be none.
-        """
-
-    async def send(self, message: bytes) -> None:
-        """Send one message.
-
-        Raises:
-            ConnectionLost: it cannot be sent.
-        """
-
-    async def close(self) -> None:
-        """Never raises; may be called twice."""
 
 
 class Machine(Protocol):

@@ -20,7 +20,7 @@ from yarl import URL
 
 from ..exceptions import ConnectionLost, RESTError
 
-__all__ = ["UNREACHABLE", "HTTPAnswer", "HTTPClient", "Network", "WebSocket", "WebSocketClient", "verifying_context"]
+__all__ = ["UNREACHABLE", "HTTPAnswer", "HTTPClient", "Network", "Socket", "WebSocketClient", "verifying_context"]
 
 MAX_BODY = 1_048_576  # bytes of an HTTP answer
 MAX_FRAME = 2_097_152  # bytes of a WebSocket message; SIP allows far less, and refuses it without losing the line
@@ -62,18 +62,19 @@ class HTTPClient(Protocol):
         """
 
 
-class WebSocket(Protocol):
-    """One open WebSocket."""
+class Socket(Protocol):
+    """One open way to the peer that carries whole messages: a WebSocket, a UDP socket, a TCP or TLS connection behind a
+    ``wire.sip_stream.SIPStream``."""
 
     async def receive(self) -> bytes:
-        """The next message.
+        """The next message or keep-alive.
 
         Raises:
             ConnectionLost: there is none, and will be none.
         """
 
     async def send(self, message: bytes) -> None:
-        """Send one message, as text where it is text.
+        """Send one message; over a WebSocket as text where it is text.
 
         Raises:
             ConnectionLost: it cannot be sent.
@@ -86,7 +87,7 @@ class WebSocket(Protocol):
 class WebSocketClient(Protocol):
     """Opens WebSockets."""
 
-    async def connect(self, url: str, *, subprotocol: str) -> WebSocket:
+    async def connect(self, url: str, *, subprotocol: str) -> Socket:
         """Open a WebSocket that speaks `subprotocol`.
 
         Raises:
@@ -158,7 +159,7 @@ class Network:
                         raise RESTError(f"{host} sent an answer that is too large.")
                 return HTTPAnswer(answer.status, answer.headers.get("Content-Type", ""), bytes(received))
 
-    async def connect(self, url: str, *, subprotocol: str) -> WebSocket:
+    async def connect(self, url: str, *, subprotocol: str) -> Socket:
         """As WebSocketClient says."""
         host = _host(url)
         with _told_plainly(host):

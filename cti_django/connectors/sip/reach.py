@@ -13,8 +13,8 @@ from ...wire.sip_exchange import read_seconds
 from ...wire.sip_message import SIPRequest, SIPResponse
 from ...wire.sip_uri import SIPURI
 from ...wire.sip_user_agent import UserAgent
-from ..sip_line import SIPLine, Socket
-from ..transports import Network
+from ..sip_line import SIPLine
+from ..transports import Network, Socket
 from .locate import Resolver, locate
 from .options import Options
 from .sockets import Flow, connect, connect_websocket

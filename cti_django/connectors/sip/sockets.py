@@ -17,8 +17,7 @@ from typing import cast
 
 from ...exceptions import ConnectionLost, SIPMessageError
 from ...wire.sip_stream import SIPStream
-from ..sip_line import Socket
-from ..transports import UNREACHABLE, Network, verifying_context
+from ..transports import UNREACHABLE, Network, Socket, verifying_context
 from .locate import Target
 from .options import Server
 
