@@ -65,6 +65,9 @@ FACES_THAT_MAY = {
 SANDBOX_COMMANDS = {"management.commands.cti_sandbox", "management.commands.cti_ring"}
 RECORDING_COMMANDS = {"management.commands.cti_connect"}
 
+TOLD_WHOLE = {"calls", "wire", "connectors", "sessions"}
+"""Folders of which the plan tells every module."""
+
 READS_DJANGO_CONF = {"conf", "models"}
 """models.py names the user model, which is how Django wants a key to users to be written; it reads no setting."""
 
@@ -219,6 +222,20 @@ def test_every_part_of_the_house_stands_in_its_plan() -> None:
         if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.name not in plan
     ]
     assert not missing
+
+
+def test_every_module_of_the_house_is_told_of() -> None:
+    """In the plan; or, for what is one connector's own, in the docstring of its folder."""
+    plan = (ROOT / "docs" / "architecture.md").read_text()
+    untold = []
+    for module in modules():
+        *folders, name = module.split(".")
+        if not folders or folders[0] not in TOLD_WHOLE or PACKAGE.joinpath(*folders, name).is_dir():
+            continue
+        told = plan if len(folders) == 1 else PACKAGE.joinpath(*folders, "__init__.py").read_text()
+        if f"{name}.py" not in told:
+            untold.append(module)
+    assert not untold
 
 
 def test_every_module_says_what_is_public() -> None:
