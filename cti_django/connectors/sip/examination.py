@@ -25,8 +25,9 @@ READY_SECONDS = 12.0
 NO_HINT = (
     "Let the server tell about this user's dialogs. Asterisk: a hint for the user, subscribe_context of the endpoint "
     "naming the hint's context, allow_subscribe=yes. Kamailio: presence_dialoginfo and pua_dialoginfo. FreeSWITCH: "
-    "manage-presence. Or set the option register."
+    "manage-presence."
 )
+OR_REGISTER = f"{NO_HINT} Or set the option register."
 NO_PHONE = "Check the option phone, and that the phone is registered."
 WRONG_LOGIN = (
     "Check the account's user name and password; the digest may want another name (option auth_username), or the "
@@ -54,7 +55,7 @@ async def examine(
             async for finding in _online(connector, number):
                 yield finding
         except ConnectorError as error:
-            advice = NO_HINT if error.code == "no_dialog_events" else _advice(error)
+            advice = OR_REGISTER if error.code == "no_dialog_events" else _advice(error)
             yield Finding(step="Watch calls", ok=False, message=str(error), advice=advice)
     await connector.close()
 

@@ -290,7 +290,7 @@ class WebhookConnector(Connector):
         for finding in self._examine_endpoint():
             yield finding
         if self.names:
-            yield Finding(step="Know the agent", ok=True, message=f"She goes by {len(self.names)} names.")
+            yield Finding(step="Know the agent", ok=True, message=f"Names that are hers: {len(self.names)}.")
         else:
             advice = "Give the account a user name: the name, the id or the number that the system pushes."
             yield Finding(step="Know the agent", ok=False, message=NO_NAME, advice=advice)
