@@ -39,6 +39,17 @@ async def inbound_answered(scene):
 
 
 @flow
+async def inbound_answered_over_tls(scene):
+    """The same, as the manager interface tells it over TLS, with a certificate that is verified."""
+    pbx = scene.pbx
+    tls = {"port": pbx.ami_tls_port, "tls": True, "ca_file": str(pbx.certificate)}
+    alice, _phone, caller = await talks(scene, **tls)
+    await caller.hang_up()
+    await alice.hears("HANGUP")
+    scene.expect(alice, f"RINGING in {MARIE}", f"CONNECTED in {MARIE}", f"HANGUP in {MARIE}: completed")
+
+
+@flow
 async def inbound_given_up(scene):
     """The caller gives up before anybody answers."""
     alice, _phone = await scene.agent()
@@ -164,6 +175,22 @@ async def queue_call_of_an_agent_who_logged_in(scene):
     await alice.does("queue_logout", queue="sales")
     await alice.until(lambda: alice.session.state.presence.queues == {"sales": False}, "that she is logged out")
     scene.expect(alice, f"RINGING in {MARIE}", f"CONNECTED in {MARIE}", f"HANGUP in {MARIE}: completed")
+
+
+@flow
+async def do_not_disturb(scene):
+    """She is not to be disturbed: Asterisk's database has it, and her next session knows it."""
+    rights = {"username": "cti-notify", "dnd_family": "DND"}
+    alice, _phone = await scene.agent(**rights)
+    await alice.until(lambda: alice.session.state.presence is not None, "how she stands")
+    assert alice.session.state.presence.is_dnd is False
+    await alice.does("dnd", state="on")
+    again = await scene.desk(alice.agent, **rights)
+    await again.until(lambda: again.session.state.presence is not None, "how she stands")
+    assert again.session.state.presence.is_dnd is True
+    await alice.does("dnd", state="off")
+    await alice.until(lambda: alice.session.state.presence.is_dnd is False, "that she may be disturbed again")
+    scene.expect(alice)
 
 
 # -- calls dialled on the phone ---------------------------------------------------------------------------------------
@@ -608,6 +635,23 @@ async def redirect_while_ringing(scene):
     scene.expect(bob, f"RINGING in {MARIE}", f"CONNECTED in {MARIE}", f"HANGUP in {MARIE}: completed")
 
 
+def asked_by(scene, alice, bob):
+    """What both are told when she asks him, and hands the caller over."""
+    asks = f"asks {bob.agent}"
+    scene.expect(
+        alice,
+        f"RINGING in {MARIE}",
+        f"CONNECTED in {MARIE}",
+        f"ON_HOLD in {MARIE}",
+        f"UPDATED in {MARIE} {asks}",
+        f"HANGUP in {MARIE}: transferred",
+    )
+    her = f"{alice.agent} Agent {alice.agent}"
+    scene.expect(
+        bob, f"RINGING in {her}", f"CONNECTED in {her}", f"UPDATED in {MARIE}", f"HANGUP in {MARIE}: completed"
+    )
+
+
 @flow
 async def attended_transfer(scene):
     """She asks a colleague first, then connects him with the caller."""
@@ -622,19 +666,25 @@ async def attended_transfer(scene):
     await his.hang_up()
     await bob.hears("HANGUP")
     await caller.over()
-    asks = f"asks {bob.agent}"
-    scene.expect(
-        alice,
-        f"RINGING in {MARIE}",
-        f"CONNECTED in {MARIE}",
-        f"ON_HOLD in {MARIE}",
-        f"UPDATED in {MARIE} {asks}",
-        f"HANGUP in {MARIE}: transferred",
-    )
-    her = f"{alice.agent} Agent {alice.agent}"
-    scene.expect(
-        bob, f"RINGING in {her}", f"CONNECTED in {her}", f"UPDATED in {MARIE}", f"HANGUP in {MARIE}: completed"
-    )
+    asked_by(scene, alice, bob)
+
+
+@flow
+async def attended_transfer_by_phone(scene):
+    """She asks a colleague first, and hands the caller over by hanging up, all with the keys of her phone."""
+    alice, hers, caller = await talks(scene)
+    bob, his = await scene.agent()
+    await hers.press(f"*2{bob.agent}")
+    await his.answer()
+    await bob.hears("CONNECTED")
+    await alice.hears(f"UPDATED in {MARIE} asks {bob.agent}")
+    await hers.hang_up()
+    await alice.hears("HANGUP")
+    await bob.hears("UPDATED")
+    await his.hang_up()
+    await bob.hears("HANGUP")
+    await caller.over()
+    asked_by(scene, alice, bob)
 
 
 @flow
