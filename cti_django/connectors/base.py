@@ -1,4 +1,4 @@
-"""What every connector is: two facts, four verbs, and two more for systems that can do more.
+"""What every connector is: two facts, four verbs, and some more for systems that can do more.
 
 A connector speaks to one telephone system for one agent. It reconnects nothing, stores nothing, and knows no agent,
 no database and no Django: the session above it does all that.
