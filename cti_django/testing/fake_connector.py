@@ -65,6 +65,7 @@ class FakeConnector(Connector):
         self._said: asyncio.Queue[Notification | Exception | None] = asyncio.Queue()
 
     async def open(self) -> None:
+        """Raise the first of ``open_errors``; or say what an opened line says."""
         self.openings += 1
         self.closed = False
         if self.open_errors:
@@ -78,6 +79,7 @@ class FakeConnector(Connector):
             self.say(SessionNotification(name="READY"))
 
     async def notifications(self) -> AsyncIterator[Notification]:
+        """What was said, in order; see ``Connector.notifications``."""
         said = self._said
         while (each := await said.get()) is not None:
             if isinstance(each, Exception):
@@ -90,6 +92,7 @@ class FakeConnector(Connector):
         await self._said.join()
 
     async def execute(self, command: Command, call: Call | None = None) -> None:
+        """Keep it in ``executed``; raise ``execute_error`` if there is one, else obey if that is wanted."""
         self.executed.append((command, call))
         if self.execute_error is not None:
             raise self.execute_error
@@ -97,10 +100,12 @@ class FakeConnector(Connector):
             self._obey(command, call)
 
     async def refresh(self) -> None:
+        """Say a Snapshot of ``legs``."""
         self.refreshes += 1
         self.say(Snapshot(legs=tuple(self.legs.values())))
 
     async def close(self) -> None:
+        """End the notifications."""
         self.closed = True
         self.end()
 

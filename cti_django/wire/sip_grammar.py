@@ -97,6 +97,11 @@ def parse_params(text: str) -> tuple[str, Params]:
 
 
 def read_params(text: str) -> Params:
+    """The parameters in `text`, ";name=value;flag" by ``PARAMS``, by names in lower case; a flag's value is None.
+
+    Raises:
+        SIPMessageError: one stands there twice.
+    """
     params: dict[str, str | None] = {}
     if not text:
         return params
@@ -109,6 +114,11 @@ def read_params(text: str) -> Params:
 
 
 def write_params(params: Params) -> str:
+    """``;name=value;flag``, quoted where a value needs it.
+
+    Raises:
+        SIPMessageError: a name or a value that no message can hold.
+    """
     parts = []
     for name, value in params.items():
         if not _WORD_RE.fullmatch(name):
@@ -123,6 +133,7 @@ def write_params(params: Params) -> str:
 
 
 def is_encodable(text: str) -> bool:
+    """Whether `text` is UTF-8 without lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
