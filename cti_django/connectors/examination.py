@@ -19,7 +19,7 @@ __all__ = ["CALLS", "LINE", "LOG_IN", "TEST_CALL", "examine_line", "look_up", "p
 
 LOOK_UP_SECONDS = 10.0
 LINE_SECONDS = 20.0  # from the log-in to READY
-CALL_SECONDS = 45.0  # until somebody has answered
+CALL_SECONDS = 75.0  # until somebody has answered; less than cti_doctor gives, so that the advice is heard
 SHOWN_ADDRESSES = 4
 TEST_COMMAND = "cti-doctor"
 LOG_IN, LINE, CALLS, TEST_CALL = "Log in", "Open the line", "Hear of the agent's calls", "Place a test call"
@@ -102,12 +102,15 @@ def _told(heard: Notification) -> Finding | None:
     return None
 
 
-async def place_test_call(connector: Connector, said: AsyncIterator[Notification], number: str) -> Finding:
+async def place_test_call(
+    connector: Connector, said: AsyncIterator[Notification], number: str, advice: str = ""
+) -> Finding:
     """Have the agent's phone rung, then `number`; hang up when somebody answers.
 
     Args:
         connector: open.
-        said: its notifications, from those behind READY on.
+        said: its notifications; those before READY may be among them.
+        advice: what helps if nothing more is heard of the call.
     """
     if Capability.DIAL not in connector.capabilities:
         return Finding(step=TEST_CALL, ok=None, message="This telephone system cannot dial for an agent.")
@@ -116,7 +119,7 @@ async def place_test_call(connector: Connector, said: AsyncIterator[Notification
         async with asyncio.timeout(CALL_SECONDS):
             return await _follow(connector, said)
     except (TimeoutError, StopAsyncIteration):
-        return Finding(step=TEST_CALL, ok=False, message=NOBODY)
+        return Finding(step=TEST_CALL, ok=False, message=NOBODY, advice=advice)
     except ConnectorError as error:
         return Finding(step=TEST_CALL, ok=False, message=str(error))
 

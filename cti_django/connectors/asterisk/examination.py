@@ -1,16 +1,11 @@
 """What ``cti_doctor`` tries on the way to an Asterisk, step by step, and what helps where a step fails."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from ...calls.commands import Dial, HangUp
-from ...calls.events import Call
-from ...calls.notifications import DialNotification, DialStage, LegNotification
-from ...calls.states import CallState
 from ...exceptions import ConnectionLost, ConnectorError
 from ..base import Connector, Finding
-from ..examination import look_up
+from ..examination import TEST_CALL, look_up, place_test_call
 from .line import AMILine, Message
 from .login import allowed_commands, log_in, open_line
 from .options import Options
@@ -19,9 +14,9 @@ from .rights import needs
 __all__ = ["examine"]
 
 CLOCK_SECONDS = 5.0  # so far apart, times in the call log look wrong
-CALL_SECONDS = 75.0  # until somebody has answered; less than cti_doctor gives, so that the advice is heard
-TEST_COMMAND = "cti-doctor"
+LOG_IN = "Log in to the manager interface"
 LOOK = "Look at manager.conf: [general] enabled, bindaddr, port and tlsenable; at permit and deny; and at the firewall."
+EVENTS_MISSING = "Add call,agent,reporting to `read` in manager.conf: without them no events come."
 NO_PHONE = frozenset({"4", "-1"})  # ExtensionState: unavailable, no such hint
 
 
@@ -56,9 +51,6 @@ async def examine(connector: Connector, options: Options, extension: str, number
         await line.close()
     if number:
         yield await _call(connector, number)
-
-
-LOG_IN = "Log in to the manager interface"
 
 
 def _reached(options: Options) -> Finding:
@@ -186,49 +178,13 @@ async def _queues(line: AMILine, options: Options) -> Finding:
 
 async def _call(connector: Connector, number: str) -> Finding:
     """Have the agent's phone rung, and whoever `number` is once she has picked up; hang up when they are connected."""
-    step = "Place a test call"
     try:
         await connector.open()
-        await connector.execute(Dial(command_id=TEST_COMMAND, number=number))
-        async with asyncio.timeout(CALL_SECONDS):
-            return await _follow(connector, step)
-    except TimeoutError:
-        return Finding(step=step, ok=False, message="Nothing more was heard of the call.", advice=EVENTS_MISSING)
+        return await place_test_call(connector, aiter(connector.notifications()), number, EVENTS_MISSING)
     except ConnectorError as error:
-        return Finding(step=step, ok=False, message=str(error))
+        return Finding(step=TEST_CALL, ok=False, message=str(error))
     finally:
         await connector.close()
-
-
-EVENTS_MISSING = "Add call,agent,reporting to `read` in manager.conf: without them no events come."
-
-
-async def _follow(connector: Connector, step: str) -> Finding:
-    ours = ""
-    async for told in connector.notifications():
-        if isinstance(told, DialNotification):
-            ours = told.provider_call_id or ours
-            if told.stage in (DialStage.FAILED, DialStage.DOUBTFUL):
-                return Finding(step=step, ok=False, message=told.cause or "The call did not come about.")
-        elif isinstance(told, LegNotification) and told.provider_call_id == ours:
-            if told.state is CallState.HANGUP:
-                return Finding(step=step, ok=False, message=told.cause or "The call ended before it was answered.")
-            if told.state is CallState.CONNECTED:
-                await connector.execute(HangUp(command_id="cti-doctor-end", call_id=""), _call_of(told))
-                return Finding(step=step, ok=True, message="The agent's phone rang, and the number answered.")
-    return Finding(step=step, ok=False, message="The line was closed.")
-
-
-def _call_of(leg: LegNotification) -> Call:
-    return Call(
-        call_id="",
-        provider_call_id=leg.provider_call_id,
-        leg_id=leg.leg_id,
-        state=CallState.CONNECTED,
-        direction=leg.direction,
-        source=leg.local,
-        destination=leg.remote,
-    )
 
 
 def _ignore(_said: object) -> None:

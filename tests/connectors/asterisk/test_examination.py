@@ -2,7 +2,7 @@
 
 import pytest
 
-from cti_django.connectors.asterisk import examination
+from cti_django.connectors import examination
 from cti_django.connectors.asterisk.examination import CLOCK_SECONDS
 from cti_django.management.commands import cti_doctor
 
