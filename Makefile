@@ -19,6 +19,7 @@ PIP = $(BIN)/python -m pip -qq --disable-pip-version-check
 help:
 	@echo 'make demo    run the example CRM and the sandbox telephone system (PORT=8000 SANDBOX_PORT=9000)'
 	@echo 'make test    lint and every test'
+	@echo 'make system  install what the tests need of this machine: browser, servers, an Asterisk (root on Debian)'
 	@echo 'make lint    ruff, mypy, and who may import whom'
 	@echo 'make bench   figures as JSON lines, each beside a floor measured in the same run'
 	@echo 'make chaos   several processes, real servers, everything that can go wrong, for ten minutes (docs/chaos.md)'
