@@ -16,7 +16,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any, TextIO
 from ..calls.commands import Capability, Command, Logout
 from ..calls.events import Call
 from ..calls.notifications import Notification, SessionNotification
-from ..connectors.base import Connector, Credentials, Finding
+from ..connectors.base import Connector, Credentials, Delivery, Finding
 from ..exceptions import CommandRefused, ConnectionLost, ConnectorError, LoginRefused
 from .masking import Mask
 from .recording_lines import RecordingError, Said, notification_of, text_of, to_json
@@ -64,6 +64,7 @@ class RecordingConnector(Connector):
 
     def __init__(self, connector: Connector, file: TextIO, mask: Mask | None) -> None:
         super().__init__(connector.credentials, connector.options, number_plan=connector.number_plan)
+        self.endpoint, self.names = connector.endpoint, connector.names
         self._connector, self._mask = connector, mask
         self._file: TextIO | None = file
         self._began_at = datetime.now(UTC)
@@ -116,6 +117,14 @@ class RecordingConnector(Connector):
     async def refresh(self) -> None:
         """See ``Connector.refresh``."""
         await self._connector.refresh()
+
+    def receive(self, delivery: Delivery) -> None:
+        """See ``Connector.receive``."""
+        self._connector.receive(delivery)
+
+    def replay(self, deliveries: Iterable[Delivery]) -> Iterator[tuple[datetime, Notification]]:
+        """See ``Connector.replay``."""
+        return self._connector.replay(deliveries)
 
     async def examine(self, *, number: str = "") -> AsyncIterator[Finding]:
         """See ``Connector.examine``."""

@@ -17,6 +17,7 @@ CREDENTIALS = ("Authorization", "Proxy-Authorization")
 """The headers that hold credentials."""
 
 _ASKED_IN = {"Authorization": "WWW-Authenticate", "Proxy-Authorization": "Proxy-Authenticate"}
+_MAX_SHOWN = 128
 _MAX_REALMS = 4  # a server and the proxies in front of it
 
 
@@ -29,7 +30,7 @@ class Login:
         random: gives as many random bytes as asked for.
     """
 
-    __slots__ = ("_digest", "_is_forward", "_realms")
+    __slots__ = ("_digest", "_is_forward", "_realms", "realm")
 
     def __init__(
         self,
@@ -42,6 +43,8 @@ class Login:
         self._digest = DigestClient(username, password, random=random)
         self._is_forward = is_forward
         self._realms: dict[tuple[str, str], Challenge] = {}
+        self.realm = ""
+        """The realm that asked last, capped; "" while none has."""
 
     def introduce(self, request: SIPRequest) -> None:
         """Put into `request` the credentials that it will surely be asked for."""
@@ -57,6 +60,9 @@ class Login:
         Raises:
             DigestError: that is no use; see ``DigestClient.answer``. Nothing is remembered of those realms.
         """
+        for name in _ASKED_IN.values():
+            with suppress(DigestError):
+                self.realm = parse_challenge(response.headers.get(name) or "").realm[:_MAX_SHOWN]
         try:
             answers = self._digest.answer(refused, response)
         except DigestError:

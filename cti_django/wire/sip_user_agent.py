@@ -73,6 +73,7 @@ class UserAgent(Identity):
         "_sent",
         "_served",
         "_wakes",
+        "login",
         "on_request",
         "public_address",
         "reliable",
@@ -102,8 +103,8 @@ class UserAgent(Identity):
         self._accept = accept
         self._keep_alive: KeepAlive | None = None
         self._calls: dict[str, Usage] = {}
-        login = Login(username, password, is_forward=logs_in_ahead, random=random)
-        self._sent = SentRequests(login, self.dress, reliable=self.reliable)
+        self.login = Login(username, password, is_forward=logs_in_ahead, random=random)
+        self._sent = SentRequests(self.login, self.dress, reliable=self.reliable)
         self._served = ServedRequests(reliable=self.reliable)
         self._wakes: dict[Sleeper, float] = {}
         self._events: list[Any] = []

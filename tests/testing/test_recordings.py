@@ -24,7 +24,7 @@ from cti_django.calls.notifications import (
 )
 from cti_django.calls.numbers import NumberPlan, classify, dialable, same_party
 from cti_django.calls.states import CallState, Direction
-from cti_django.connectors.base import Credentials
+from cti_django.connectors.base import Credentials, Delivery
 from cti_django.exceptions import CommandRefused, ConnectionLost, LoginRefused
 from cti_django.testing import FakeConnector
 from cti_django.testing.listener import Listener
@@ -316,3 +316,26 @@ def test_any_json_is_read_or_is_a_recording_error(tmp_path, kind, what, seconds)
     path.write_text(f"{HEADER}\n{json.dumps({'t': seconds, kind: what})}\n")
     with contextlib.suppress(RecordingError):
         read(path)
+
+
+async def test_what_a_system_pushes_reaches_the_connector_that_is_recorded(tmp_path):
+    class Pushed(FakeConnector):
+        endpoint, names = "pbx", frozenset({"alice"})
+
+        def receive(self, delivery):
+            self.leg(CallState.RINGING, delivery.fields["from"][0])
+
+        def replay(self, deliveries):
+            return iter([(each.received_at, Snapshot()) for each in deliveries])
+
+    delivery = Delivery(endpoint="pbx", received_at=datetime.now(UTC), fields={"from": ("442079460018",)})
+    path = tmp_path / "pushed"
+    recorder = record(Pushed(Credentials(), {}), path)
+    assert (recorder.endpoint, recorder.names) == ("pbx", frozenset({"alice"}))
+    assert [said for _, said in recorder.replay([delivery])] == [Snapshot()]
+    await recorder.open()
+    heard = Listener(recorder)
+    recorder.receive(delivery)
+    await heard.until(lambda heard: heard.legs(CallState.RINGING))
+    await recorder.close()
+    assert "442079460018" in path.read_text()

@@ -28,6 +28,7 @@ from ...exceptions import (
     NotCapable,
     SIPMessageError,
 )
+from ...wire.sip_login import Login
 from ...wire.sip_subscriber import Subscriber
 from ...wire.sip_uri import SIPURI, parse_uri
 from ...wire.sip_user_agent import ProtocolFault, UserAgent
@@ -99,6 +100,7 @@ class SIPConnector(Connector):
         self._joiner = Joiner(classify(user, "", number_plan), self._say, _later, _clock)
         self._network: Network | None = None
         self._line: Line | None = None
+        self._login: Login | None = None
         self._subscriber: Subscriber | None = None
         self._watch: Watch | None = None
         self._registration: Registration | None = None
@@ -178,6 +180,11 @@ class SIPConnector(Connector):
             for number, name in self._options.directory.items()
         ]
 
+    @property
+    def realm(self) -> str:
+        """The realm for which the server wants the log-in, "" while it has not asked."""
+        return self._login.realm if self._login is not None else ""
+
     async def examine(self, *, number: str = "") -> AsyncIterator[Finding]:
         """See ``Connector.examine``."""
         async for finding in examine(self, self._options, self._resolver, number):
@@ -196,6 +203,7 @@ class SIPConnector(Connector):
             route=self._options.route,
             accept="application/dialog-info+xml, application/sdp, message/sipfrag",
         )
+        self._login = agent.login
         line = SIPLine(flow.socket, agent, on_event=self._hear, on_lost=on_lost, room=self._stream.room)
         return line, agent
 

@@ -29,6 +29,7 @@ NO_HINT = (
 )
 OR_REGISTER = f"{NO_HINT} Or set the option register."
 NO_PHONE = "Check the option phone, and that the phone is registered."
+WRONG_REALM = "The server wants the log-in of its realm “{realm}”: is that where this account belongs?"
 WRONG_LOGIN = (
     "Check the account's user name and password; the digest may want another name (option auth_username), or the "
     "server another domain in the address (option domain)."
@@ -46,16 +47,16 @@ async def examine(
     try:
         await connector.open()
     except LoginRefused as error:
-        yield Finding(step="Log in", ok=False, message=str(error), advice=WRONG_LOGIN)
+        yield Finding(step="Log in", ok=False, message=str(error), advice=_advice(error, connector.realm))
     except ConnectorError as error:
-        yield Finding(step="Log in", ok=False, message=str(error), advice=_advice(error))
+        yield Finding(step="Log in", ok=False, message=str(error), advice=_advice(error, connector.realm))
     else:
         yield Finding(step="Log in", ok=True, message="The server answers, and takes the account.")
         try:
             async for finding in _online(connector, number):
                 yield finding
         except ConnectorError as error:
-            advice = OR_REGISTER if error.code == "no_dialog_events" else _advice(error)
+            advice = OR_REGISTER if error.code == "no_dialog_events" else _advice(error, connector.realm)
             yield Finding(step="Watch calls", ok=False, message=str(error), advice=advice)
     await connector.close()
 
@@ -119,7 +120,9 @@ async def _online(connector: "SIPConnector", number: str) -> AsyncIterator[Findi
         yield finding if finding.ok else replace(finding, advice=NO_PHONE)
 
 
-def _advice(error: ConnectorError) -> str:
+def _advice(error: ConnectorError, realm: str = "") -> str:
+    if isinstance(error, LoginRefused):
+        return f"{WRONG_REALM.format(realm=realm)} {WRONG_LOGIN}" if realm.isprintable() and realm else WRONG_LOGIN
     if error.code == "certificate":
         return "Use a certificate that names the server's host, or give its authority as ca_file."
     if isinstance(error, ConnectionLost):
