@@ -86,7 +86,7 @@ DEFAULT_NUMBER_PLAN = NumberPlan()
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 _WITHHELD = frozenset({"anonymous", "withheld", "private", "restricted", "blocked", "hidden", "no caller id", "clir"})
 _UNAVAILABLE = frozenset(
-    {"", "unavailable", "unknown", "out of area", "null", "none", "s", "asterisk", "not available"}
+    {"", "unavailable", "unknown", "out of area", "null", "none", "s", "asterisk", "invalid", "not available"}
 )
 _NUMBERISH = re.compile(r"\+?[\d\s().\-/\u00a0\u2010-\u2015\u2212\u00b7]+")
 _SCHEME = re.compile(r"(?i)(sips?|tel):")

@@ -37,6 +37,7 @@ PLAN = NumberPlan(region="GB", extension_pattern=r"[1-9][0-9]{3,4}")
         ("sip:anonymous@anonymous.invalid", PartyKind.WITHHELD, ""),
         ("Restricted", PartyKind.WITHHELD, ""),
         ("Unavailable", PartyKind.UNAVAILABLE, ""),
+        ("sip:invalid@pbx.example", PartyKind.UNAVAILABLE, ""),
         ("", PartyKind.UNAVAILABLE, ""),
         ("sip:", PartyKind.UNAVAILABLE, ""),
         ("sip:alice@pbx.example", PartyKind.SIP_URI, ""),

@@ -148,6 +148,13 @@ def test_the_shadow_contact_says_who_calls_where_the_documents_do_not(play):
     assert len({line.split()[0] for line in play.story}) == 1
 
 
+def test_a_caller_of_whom_the_documents_know_no_number_is_one_call(play):
+    """Asterisk writes "invalid" there."""
+    play.hear(dialog("early", caller="invalid", direction="recipient"))
+    play.joiner.rang("invite", MARIE, OWN)
+    assert len({line.split()[0] for line in play.story}) == 1
+
+
 @pytest.mark.parametrize(("elsewhere", "reason"), [(True, "elsewhere"), (False, "missed")])
 def test_the_shadow_contact_tells_a_colleagues_answer_from_a_caller_who_gave_up(play, elsewhere, reason):
     play.joiner.rang("invite", MARIE, OWN)
