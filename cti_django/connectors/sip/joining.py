@@ -173,7 +173,8 @@ class Joiner:
         if call.dialogs.get(name) not in (CallState.CONNECTED, CallState.ON_HOLD) or leg.remote == call.remote:
             return False
         if second is None:
-            if any(same_party(each.remote, leg.remote) for each in self._just_ended):
+            is_bare = leg.remote.kind is PartyKind.UNAVAILABLE  # a caller who has gone has no name any more
+            if any(is_bare or same_party(each.remote, leg.remote) for each in self._just_ended):
                 return True  # a document that comes late
             ringing = (each for each in self._calls.values() if each.rings_here and each is not call)
             second = next((each for each in ringing if same_party(each.remote, leg.remote)), None)

@@ -418,3 +418,17 @@ def test_her_own_phone_that_rings_for_her_click_to_call_is_no_second_call(play):
     play.hear(dialog("early", caller="1006", display="Ada", direction="recipient"))
     play.hear(dialog("confirmed"))
     assert play.story == ["c1 INITIAL out Marie Curie"]
+
+
+def test_a_waiting_caller_who_has_gone_is_no_new_call_when_a_late_document_has_no_name_for_her():
+    play = Play()
+    play.hear(EARLY)
+    play.hear(dialog("confirmed"))
+    play.joiner.rang("waits", LISE, OWN)
+    play.joiner.stopped("waits", elsewhere=False)
+    before = len(play.events)
+    play.hear(dialog("early", caller="invalid", direction="recipient"))
+    assert len(play.events) == before
+    play.hear(dialog("confirmed"))
+    play.wait(5)
+    assert [call.remote.name for call in play.board.calls()] == ["Marie Curie"]
